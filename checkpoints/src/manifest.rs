@@ -1,0 +1,176 @@
+//! The manifest: one JSON object that says everything a job needs to go on from an epoch.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Attempt, Epoch, GroupSet, Offset, PartitionId, Sequence, WorkerIndex};
+
+/// The version of the stored format: of manifests, parts and key groups together. A job refuses to resume from any other.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The settings that the stored state depends on, by their names in the job file.
+pub type Settings = BTreeMap<String, String>;
+
+/// The commit point of one checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format: u32,
+    /// The job's name.
+    pub job: String,
+    /// Its place in the chain.
+    pub sequence: Sequence,
+    /// The hash of the manifest before it, SHA-256 in hex; none for the first.
+    pub previous: Option<String>,
+    /// The attempt that wrote it.
+    pub attempt: Attempt,
+    /// How many workers wrote it.
+    pub workers: u32,
+    /// The last epoch that it covers.
+    pub epoch: Epoch,
+    /// Unix time of writing in milliseconds, by the writer's clock; information only.
+    pub written_ms: i64,
+    /// Settings that the state depends on.
+    pub settings: Settings,
+    /// The watermark at the end of the epoch, in milliseconds of event time; none before the first click.
+    pub watermark_ms: Option<i64>,
+    /// Windows that end at or before this event time are closed for good. It never goes back, whatever lateness
+    /// a later attempt is given.
+    pub closed_until_ms: Option<i64>,
+    /// Whether the source had ended: nothing is left to read.
+    pub ended: bool,
+    /// Where each partition stands.
+    pub partitions: BTreeMap<PartitionId, PartitionCut>,
+    /// The state, oldest part first.
+    pub state: Vec<StatePart>,
+    /// What the sinks make visible once this manifest exists.
+    pub outputs: Vec<OutputPart>,
+}
+
+impl Manifest {
+    /// The bytes that are stored, and hashed.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut bytes = serde_json::to_vec_pretty(self)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// The SHA-256 of a manifest's stored bytes, in hex.
+    #[must_use]
+    pub fn hash(bytes: &[u8]) -> String {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The sum of the totals of all partitions.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.partitions.values().fold(Totals::default(), |sum, cut| sum.plus(&cut.totals))
+    }
+}
+
+/// Where a partition stands at the end of an epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionCut {
+    /// Where reading goes on.
+    pub position: Position,
+    /// The largest event time seen, in milliseconds, future clicks left out; none before the first click.
+    pub max_event_time_ms: Option<i64>,
+    /// What became of the records read so far.
+    pub totals: Totals,
+}
+
+/// Where reading a partition goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The offset of the next record.
+    pub next_offset: Offset,
+    /// What the source needs beside the offset to find its place, in its own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What became of a partition's records since the job's first attempt.
+///
+/// Conservation: `read = rejected + future + late + duplicate + counted`, decided in this order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Records read.
+    pub read: u64,
+    /// Records that are no valid click; they are in the dead letters.
+    pub rejected: u64,
+    /// Clicks further ahead of their log timestamp than the job allows; they are in the late table.
+    pub future: u64,
+    /// Clicks whose window was closed; they are in the late table.
+    pub late: u64,
+    /// Clicks whose id was seen within the dedup horizon.
+    pub duplicate: u64,
+    /// Clicks that are in a window's count.
+    pub counted: u64,
+}
+
+impl Totals {
+    /// The sum of both.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            read: self.read + other.read,
+            rejected: self.rejected + other.rejected,
+            future: self.future + other.future,
+            late: self.late + other.late,
+            duplicate: self.duplicate + other.duplicate,
+            counted: self.counted + other.counted,
+        }
+    }
+
+    /// Whether every record read is accounted for exactly once.
+    #[must_use]
+    pub const fn conserved(&self) -> bool {
+        self.read == self.rejected + self.future + self.late + self.duplicate + self.counted
+    }
+}
+
+/// An object of state: opaque bytes by key group, of one kind, written by one worker at one checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatePart {
+    /// Its object name.
+    pub name: String,
+    /// What is in it; the writer's word.
+    pub kind: String,
+    /// The epoch at whose end it was written.
+    pub epoch: Epoch,
+    /// The attempt that wrote it.
+    pub attempt: Attempt,
+    /// The worker that wrote it.
+    pub worker: WorkerIndex,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The key groups of it that still count.
+    pub groups: GroupSet,
+    /// Event time from which on nothing in it matters any more: once the watermark has passed it, the part is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<i64>,
+}
+
+/// An object, or a change, that a sink makes visible once the manifest that lists it exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputPart {
+    /// The sink that wrote it and will commit it.
+    pub sink: String,
+    /// Its object name, as the sink understands it.
+    pub name: String,
+    /// The rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Whatever else the sink needs to commit it.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub details: serde_json::Value,
+}

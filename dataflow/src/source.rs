@@ -1,0 +1,102 @@
+//! What the graph asks of a source: a log in partitions, read from any offset, again and again the same.
+
+use weir_checkpoints::{Offset, PartitionId, Position};
+
+/// Opens the log for the workers of a job.
+pub trait SourceFactory: Send + Sync {
+    /// What is read, as it is written into the tables' `topic` column: a topic, or a log's name.
+    fn topic(&self) -> &str;
+
+    /// What must be the same for stored offsets to mean anything: kind and topic or location. Where the log is
+    /// reached (brokers, credentials) is no part of it.
+    fn identity(&self) -> String;
+
+    /// The partitions that there are now, ascending. Every worker asks, and all must be told the same.
+    fn partitions(&self) -> Result<Vec<PartitionId>, SourceError>;
+
+    /// Opens some partitions, each at the position where an earlier attempt stopped, or at the log's start.
+    fn open(&self, assigned: &[(PartitionId, Option<Position>)]) -> Result<Box<dyn Source>, SourceError>;
+}
+
+/// Some partitions of a log, read by one worker.
+///
+/// A source never skips: where records are missing between the position asked for and the log's first record, it
+/// fails with [`SourceError::Gone`].
+pub trait Source {
+    /// Visits up to `max` records of one partition, in the order of their offsets, and returns at once: it does not
+    /// wait for records to come.
+    fn poll(
+        &mut self,
+        partition: PartitionId,
+        max: usize,
+        visit: &mut dyn FnMut(Record<'_>),
+    ) -> Result<Polled, SourceError>;
+
+    /// Where the partition would be read on: behind the last record that was visited.
+    fn position(&self, partition: PartitionId) -> Position;
+
+    /// How far the log's end is beyond the position, in the unit of its offsets; `None` while that is not known.
+    fn lag(&self, partition: PartitionId) -> Option<u64>;
+}
+
+/// One record of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Its offset.
+    pub offset: Offset,
+    /// When the log took it, unix time in milliseconds.
+    pub log_time_ms: i64,
+    /// Its value; none for a tombstone.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polled {
+    /// This many records were visited; there may be more.
+    Records(usize),
+    /// There is nothing at hand, but the log goes on: it is being fetched.
+    Pending,
+    /// The log's present end is reached; more may be written.
+    CaughtUp,
+    /// The log is bounded and this partition of it is read to its end.
+    Ended,
+}
+
+/// Why a source cannot go on. A job that meets one stops without committing anything further.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The next offset is no longer in the log.
+    #[error(
+        "{topic}/{partition}: offsets {expected} to {last_missing} are missing: the log now starts at {first_available}. \
+         Nothing was skipped; restore the log, or start a new job from what is left"
+    )]
+    Gone {
+        /// The topic or log.
+        topic: String,
+        /// The partition.
+        partition: PartitionId,
+        /// The next offset that the job must read.
+        expected: Offset,
+        /// The last offset before the log's first.
+        last_missing: Offset,
+        /// The log's first offset.
+        first_available: Offset,
+    },
+    /// The log cannot be reached or read.
+    #[error("cannot read {location}: {reason}")]
+    Unreadable {
+        /// Where: brokers and topic, or an URL.
+        location: String,
+        /// What the log said.
+        reason: String,
+    },
+    /// The log is not what the job file says: no such topic, no such file, a folder that does not fit.
+    #[error("{location}: {reason}")]
+    Invalid {
+        /// Where.
+        location: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
