@@ -17,8 +17,11 @@
 
 use datasketches::hll::HllSketch;
 
+use super::UserSketch;
 use super::coupon::Coupon;
+use super::error::{SketchError, take, take_array};
 use super::registers::{LG_K, REGISTERS, Registers};
+use super::table::MAX_COUPONS;
 
 const SERIAL_VERSION: u8 = 1;
 const FAMILY_HLL: u8 = 7;
@@ -38,6 +41,7 @@ const FLAG_OUT_OF_ORDER: u8 = 16;
 const LG_LIST_SLOTS: u8 = 3;
 const LG_MIN_SET_SLOTS: u8 = 5;
 
+const HEADER_BYTES: usize = 8;
 const HLL_BYTES: usize = 4 * HLL_PREAMBLE_INTS as usize + REGISTERS;
 
 /// Appends a small sketch; the coupons are in canonical order and at most 384.
@@ -51,7 +55,7 @@ pub(super) fn write_coupons(coupons: &[Coupon], out: &mut Vec<u8>) {
         write_header(out, SET_PREAMBLE_INTS, lg_set_slots(count), FLAG_COMPACT, 0, MODE_SET_HLL_8);
         out.extend_from_slice(&count.to_le_bytes());
     }
-    coupons.iter().for_each(|coupon| out.extend_from_slice(&coupon.0.to_le_bytes()));
+    out.extend(coupons.iter().flat_map(|coupon| coupon.0.to_le_bytes()));
 }
 
 /// Appends a large sketch.
@@ -68,13 +72,47 @@ pub(super) fn write_registers(registers: &Registers, out: &mut Vec<u8>) {
     out.extend_from_slice(registers.values());
 }
 
+/// Reads what the two functions above write; of the same form, it may be another library's.
+pub(super) fn read(bytes: &[u8]) -> Result<UserSketch, SketchError> {
+    let mut rest = bytes;
+    let header = take_array(&mut rest, "its header")?;
+    let [preamble_ints, SERIAL_VERSION, FAMILY_HLL, LG_K, _, flags, state, mode] = header else {
+        return Err(SketchError::UnknownHeader { header });
+    };
+    let sketch = match (preamble_ints, mode, flags & FLAG_COMPACT) {
+        (LIST_PREAMBLE_INTS, MODE_LIST_HLL_8, FLAG_COMPACT) => read_coupons(&mut rest, u32::from(state))?,
+        (SET_PREAMBLE_INTS, MODE_SET_HLL_8, FLAG_COMPACT) => {
+            let count = u32::from_le_bytes(take_array(&mut rest, "its count")?);
+            read_coupons(&mut rest, count)?
+        }
+        (HLL_PREAMBLE_INTS, MODE_HLL_HLL_8, _) => {
+            take(&mut rest, HLL_BYTES - HEADER_BYTES - REGISTERS, "its sums")?;
+            let values = take_array::<REGISTERS>(&mut rest, "its registers")?;
+            UserSketch::of_registers(Registers::from_values(Box::new(values))?)
+        }
+        _ => return Err(SketchError::UnknownHeader { header }),
+    };
+    if !rest.is_empty() {
+        return Err(SketchError::TrailingBytes { left_bytes: rest.len() });
+    }
+    Ok(sketch)
+}
+
+fn read_coupons(rest: &mut &[u8], count: u32) -> Result<UserSketch, SketchError> {
+    if count as usize > MAX_COUPONS {
+        return Err(SketchError::TooManyCoupons { count });
+    }
+    let (words, _) = take(rest, count as usize * size_of::<u32>(), "its coupons")?.as_chunks::<4>();
+    let coupons = words.iter().map(|&word| Coupon::from_bytes(word)).collect::<Result<Vec<_>, _>>()?;
+    Ok(UserSketch::of_coupons(&coupons))
+}
+
 /// The composite estimate, by the library itself: what every reader of the bytes makes of them.
 pub(super) fn estimate(registers: &Registers) -> u64 {
     let mut bytes = Vec::with_capacity(HLL_BYTES);
     write_registers(registers, &mut bytes);
-    // Written three lines above, so it reads back; should a new version of the library refuse the format, then
+    // Written a line above, so it reads back; should a new version of the library refuse the format, then
     // stopping is better than a wrong number of users.
-    #[allow(clippy::expect_used)]
     let sketch = HllSketch::deserialize(&bytes).expect("datasketches refuses an HLL_8 image of its own format");
     sketch.estimate().round() as u64
 }

@@ -21,6 +21,7 @@
 
 mod checkpoint;
 mod coupon;
+mod error;
 mod format;
 mod murmur;
 mod registers;
@@ -28,8 +29,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use checkpoint::SketchError;
 pub use coupon::Coupon;
+pub use error::SketchError;
 
 use registers::Registers;
 use table::{CouponTable, Found, MAX_COUPONS, SortedCoupons};
@@ -116,7 +117,7 @@ impl UserSketch {
         }
     }
 
-    /// How many distinct users, rounded: exact up to 384 (but for the one in 2^26 chance a pair has of sharing a coupon).
+    /// How many distinct users, rounded: exact up to 384 but for users that share a coupon, one pair in 200 million.
     #[must_use]
     pub fn estimate(&self) -> u64 {
         match &self.users {
@@ -133,6 +134,14 @@ impl UserSketch {
             Users::InPlace(_) | Users::Table { .. } => format::write_coupons(self.sorted().as_slice(), out),
             Users::Registers(registers) => format::write_registers(registers, out),
         }
+    }
+
+    /// Reads a sketch that [`Self::to_datasketches`] has written, or another library in the same form (HLL_8, lgK 12, compact).
+    ///
+    /// # Errors
+    /// If `bytes` are anything else.
+    pub fn from_datasketches(bytes: &[u8]) -> Result<Self, SketchError> {
+        format::read(bytes)
     }
 
     /// Appends the sketch in its checkpoint form, which is smaller. The same users give the same bytes.

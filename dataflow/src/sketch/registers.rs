@@ -8,9 +8,12 @@
 //! Six bits would do for a register; a byte makes an update one load and one compare, and a merge a vector maximum.
 
 use super::coupon::Coupon;
+use super::error::SketchError;
 
 pub(super) const LG_K: u8 = 12;
 pub(super) const REGISTERS: usize = 1 << LG_K;
+/// The largest value of a coupon.
+pub(super) const MAX_REGISTER: u8 = 63;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Registers {
@@ -22,8 +25,15 @@ impl Registers {
         Self { values: Box::new([0; REGISTERS]) }
     }
 
-    pub(super) fn from_values(values: Box<[u8; REGISTERS]>) -> Self {
-        Self { values }
+    /// Registers that were stored.
+    pub(super) fn from_values(values: Box<[u8; REGISTERS]>) -> Result<Self, SketchError> {
+        if let Some(register) = values.iter().position(|&value| value > MAX_REGISTER) {
+            return Err(SketchError::BadRegister { register });
+        }
+        if values.iter().all(|&value| value == 0) {
+            return Err(SketchError::EmptyRegisters);
+        }
+        Ok(Self { values })
     }
 
     #[inline]

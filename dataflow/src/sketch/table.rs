@@ -101,9 +101,14 @@ const fn room_in(slots: usize) -> usize {
     slots * 4 / 5
 }
 
-/// 8, 12, 16, 24, 32, 48, …: smaller steps than doubling, and each the size of an allocator's class.
+/// 8, 16, 32, 64, 96, 128, 192, …: doubling while the memory is small, for speed; then half steps, which leave less of it
+/// empty. Each is the size of an allocator's class.
 const fn next_size(slots: usize) -> usize {
-    if slots.is_power_of_two() { slots / 2 * 3 } else { slots / 3 * 4 }
+    match slots {
+        0..64 => slots * 2,
+        _ if slots.is_power_of_two() => slots / 2 * 3,
+        _ => slots / 3 * 4,
+    }
 }
 
 /// The coupons of a small sketch in canonical order.

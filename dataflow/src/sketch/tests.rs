@@ -1,5 +1,7 @@
 //! Order never shows, the bytes are DataSketches' own, and the estimates are as good as promised.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use datasketches::hash::value::raw_bytes;
 use datasketches::hll::{HllSketch, HllType, HllUnion};
 use proptest::prelude::*;
@@ -216,23 +218,32 @@ fn single_users_as_python_writes_them() {
     }
 }
 
-/// The same package's bytes of an `hll_union(12)` of users 0..600 and 400..1000: ours are equal to the last byte. Here
-/// are the preamble, the estimate, and a few of the registers. Of sets, which it writes in the order of its hash table,
-/// the preamble.
+/// What the same package writes of an `hll_union(12)` of the first and the last 60 % of the users: preamble, checksum
+/// (FNV-1a) of all its bytes, and estimate. Its sets, in the order of a hash table, were put into ours before the checksum.
 #[test]
 fn many_users_as_python_writes_them() {
-    for (size, preamble) in [
-        (7, "0201070c03080708"),
-        (8, "0301070c0508000908000000"),
-        (24, "0301070c0508000918000000"),
-        (25, "0301070c0608000919000000"),
-        (384, "0301070c0908000980010000"),
-        (1000, "0a01070c0018000a00000000000000000000000080ee68ab4000000000000000008b0c000000000000"),
-    ] {
-        let bytes = datasketches_bytes(&sketch_of(&users(0..size)));
-        assert!(hex(&bytes).starts_with(preamble), "size {size}: {}", hex(&bytes[..40]));
+    let vectors = [
+        (7, "0201070c03080708", 0x2c60_24a0_543d_d0a3, 7.000000104308129),
+        (8, "0301070c0508000908000000", 0xc68a_3703_8a4b_8a08, 8.000000139077509),
+        (24, "0301070c0508000918000000", 0x03dd_6fb9_ba66_1225, 24.00000137090692),
+        (25, "0301070c0608000919000000", 0xcbe7_ff1b_302e_81e7, 25.000001490116226),
+        (384, "0301070c0908000980010000", 0x34f5_9a00_e119_b5ad, 384.0003652576619),
+        (1000, "0a01070c0018000a000000000000000000000080ee68ab40", 0xf94e_ac43_5357_f74d, 996.9452291154739),
+        (10_000, "0a01070c0018000a000000000000000000000020158992", 0x5ce1_b366_21da_60f7, 9926.34213260927),
+        (1_000_000, "0a01070c0018000a0000000000000000000000205989284", 0xcc16_7e12_6e78_1729, 986_195.0965679586),
+    ];
+    for (size, preamble, checksum, estimate) in vectors {
+        let sketch = sketch_of(&users(0..size));
+        let bytes = datasketches_bytes(&sketch);
+        assert!(hex(&bytes).starts_with(preamble), "size {size}: {}", hex(&bytes[..preamble.len()]));
+        assert_eq!(fnv_1a(&bytes), checksum, "size {size}");
+        assert_eq!(read_by_library(&sketch).estimate(), estimate, "size {size}");
+        assert_eq!(sketch.estimate(), f64::round(estimate) as u64, "size {size}");
     }
-    assert_eq!(sketch_of(&users(0..1000)).estimate(), 997);
+}
+
+fn fnv_1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[test]
@@ -255,6 +266,29 @@ fn decode_takes_what_encode_writes_and_leaves_the_rest() {
         assert_same(&decoded, &sketch, &format!("size {size}"));
         assert_eq!(rest, b"next", "size {size}");
     }
+}
+
+#[test]
+fn public_bytes_read_back() {
+    for size in SIZES {
+        let sketch = sketch_of(&users(0..size));
+        let bytes = datasketches_bytes(&sketch);
+        assert_same(&UserSketch::from_datasketches(&bytes).unwrap(), &sketch, &format!("size {size}"));
+        for end in (0..bytes.len()).step_by(1 + bytes.len() / 50) {
+            assert!(UserSketch::from_datasketches(&bytes[..end]).is_err(), "size {size}, cut at {end}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(UserSketch::from_datasketches(&longer), Err(SketchError::TrailingBytes { left_bytes: 1 }));
+
+        let mut library = HllSketch::new(12, HllType::Hll8).unwrap();
+        (0..size).for_each(|user| library.update(raw_bytes::from_str(&format!("user-{user}"))));
+        let read = UserSketch::from_datasketches(&library.serialize()).unwrap();
+        assert_same(&read, &sketch, &format!("size {size}, written by the library"));
+    }
+    let smaller = HllSketch::new(11, HllType::Hll8).unwrap().serialize();
+    assert!(matches!(UserSketch::from_datasketches(&smaller), Err(SketchError::UnknownHeader { .. })));
+    let packed = HllSketch::new(12, HllType::Hll4).unwrap().serialize();
+    assert!(matches!(UserSketch::from_datasketches(&packed), Err(SketchError::UnknownHeader { .. })));
 }
 
 /// Large registers, far above the base, and a base above zero.
@@ -292,7 +326,10 @@ fn decode_refuses_what_encode_never_writes() {
     check(&[2, 0, 2, 0, 0, 4, 1, 0, 0, 4], |error| matches!(error, SketchError::UnsortedCoupon { .. }));
     check(&[2, 0, 1, 0, 0, 4, 1, 0, 0, 4], |error| matches!(error, SketchError::UnsortedCoupon { .. }));
     check(&with(2, 60), |error| matches!(error, SketchError::BadRegister { .. }));
-    check(&[&[0xff, 0xff, 0][..], &[0; 2048]].concat(), |error| matches!(error, SketchError::WrongBase { .. }));
+    check(&[&[0xff, 0xff, 0][..], &[0; 2048]].concat(), |error| matches!(error, SketchError::EmptyRegisters));
+    // A far register that is near, one that is too large.
+    check(&[&[0xff, 0xff, 0, 0x0f][..], &[0; 2047], &[14]].concat(), |e| matches!(e, SketchError::BadRegister { .. }));
+    check(&[&[0xff, 0xff, 0, 0x0f][..], &[0; 2047], &[64]].concat(), |e| matches!(e, SketchError::BadRegister { .. }));
     check(&[&[0xff, 0xff, 1][..], &[0x11; 2048]].concat(), |error| matches!(error, SketchError::WrongBase { .. }));
 }
 
@@ -332,6 +369,17 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..6000)) {
         let _ = UserSketch::decode(&mut bytes.as_slice());
+        let _ = UserSketch::from_datasketches(&bytes);
+    }
+
+    #[test]
+    fn mutated_public_bytes_never_panic(size in 0_usize..1500, at in any::<prop::sample::Index>(), value: u8) {
+        let mut bytes = datasketches_bytes(&sketch_of(&users(0..size)));
+        let at = at.index(if value % 2 == 0 { bytes.len() } else { 12.min(bytes.len()) });
+        bytes[at] = value;
+        if let Ok(sketch) = UserSketch::from_datasketches(&bytes) {
+            assert_same(&UserSketch::decode(&mut encoded(&sketch).as_slice()).unwrap(), &sketch, "mutated");
+        }
     }
 
     #[test]
