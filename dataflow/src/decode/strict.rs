@@ -13,6 +13,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::rejection::{RejectReason, Rejection};
 use super::validate::{Field, timestamp_in_range};
@@ -26,9 +27,16 @@ const MAX_SHOWN_CHARS: usize = 64;
 pub(super) struct Buffers {
     /// The texts that had escapes, without them, one after another.
     unescaped: String,
-    /// Every key of the object, one after another, and where each of them stands.
-    keys: String,
-    key_ranges: Vec<Range<usize>>,
+    /// Every key of the object, one after another.
+    key_texts: String,
+    keys: Vec<Key>,
+}
+
+/// A key's hash, and where it is in [`Buffers::key_texts`].
+#[derive(Debug)]
+struct Key {
+    hash: u64,
+    range: Range<usize>,
 }
 
 /// Decodes a payload that is neither empty nor too large.
@@ -53,22 +61,23 @@ fn not_utf8(payload: &[u8]) -> Rejection {
 
 fn read_object<'a>(text: &'a str, buffers: &mut Buffers) -> serde_json::Result<Values<'a>> {
     buffers.unescaped.clear();
+    buffers.key_texts.clear();
     buffers.keys.clear();
-    buffers.key_ranges.clear();
     let mut reader = serde_json::Deserializer::from_str(text);
     let values = reader.deserialize_map(ObjectVisitor { buffers })?;
     reader.end()?;
     Ok(values)
 }
 
-/// A key that is there twice, compared as it reads without escapes. Sorting needs no hash that a sender could attack.
+/// A key that is there twice, compared as it reads without escapes. The keys are sorted by their hashes, and by their
+/// texts where those are equal: so keys that someone made to collide cost no more than others.
 fn doubled_key(buffers: &mut Buffers) -> Option<&str> {
-    let Buffers { keys, key_ranges, .. } = buffers;
-    let key_at = |range: &Range<usize>| keys.get(range.clone());
-    key_ranges.sort_unstable_by(|left, right| key_at(left).cmp(&key_at(right)));
-    let (first, _) =
-        key_ranges.iter().zip(key_ranges.iter().skip(1)).find(|(left, right)| key_at(left) == key_at(right))?;
-    key_at(first)
+    let Buffers { key_texts, keys, .. } = buffers;
+    let text = |key: &Key| key_texts.get(key.range.clone());
+    keys.sort_unstable_by(|left, right| left.hash.cmp(&right.hash).then_with(|| text(left).cmp(&text(right))));
+    let mut pairs = keys.iter().zip(keys.iter().skip(1));
+    let (doubled, _) = pairs.find(|(left, right)| left.hash == right.hash && text(left) == text(right))?;
+    text(doubled)
 }
 
 fn click_of<'a>(values: &Values<'a>, unescaped: &'a str) -> Result<Click<'a>, Rejection> {
@@ -196,8 +205,8 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 
     fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
-        let range = append(&mut self.buffers.keys, key);
-        self.buffers.key_ranges.push(range);
+        let range = append(&mut self.buffers.key_texts, key);
+        self.buffers.keys.push(Key { hash: xxh3_64(key.as_bytes()), range });
         Ok(Field::named(key.as_bytes()))
     }
 }
