@@ -1,1 +1,2 @@
-
+//! Connectors.
+pub mod kafka;
