@@ -1,2 +1,14 @@
-//! Connectors.
+//! Where clicks come from and where results go: one folder for each outside system.
+//!
+//! ```text
+//!   kafka ───┐                                                     ┌─▶ delta         (tables, over a store)
+//!   ndjson ──┴─▶ weir_dataflow::Source ─▶ graph ─▶ Sink ───────────┼─▶ dead_letters  (files, over a store)
+//!                                                                  └─▶ kafka         (dead letters, group offsets)
+//!   objects: weir_checkpoints::Store on local disk, S3, Google Cloud, Azure
+//! ```
+//!
+//! Each source passes the contract in `tests/source_contract.rs`, each sink that in `tests/sink_contract.rs`, each store
+//! that in `tests/store_contract.rs`.
+
 pub mod kafka;
+pub mod objects;
