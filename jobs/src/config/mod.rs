@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-
 use url::Url;
 
 pub use error::ConfigError;
@@ -32,8 +31,8 @@ pub const DEFAULTS: &str = include_str!("default.toml");
 pub struct JobConfig {
     /// The job's name.
     pub name: String,
-    /// The region column of its tables.
-    pub region: String,
+    /// The region column of its tables, if it has one.
+    pub region: Option<String>,
     /// How many workers this process runs.
     pub workers: u32,
     /// Where clicks come from.
@@ -140,8 +139,8 @@ impl JobConfig {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         // Variables that are not UTF-8 can be none of ours.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self::parse(&text, path, environment, definitions)
     }
 

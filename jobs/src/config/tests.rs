@@ -35,7 +35,7 @@ fn check_file(text: &str, expected: &str) {
 fn a_short_file_is_completed_with_defaults() {
     let config = parse(KAFKA, &[], &["job.workers=3"]).unwrap();
     assert_eq!(config.name, "clicks");
-    assert_eq!(config.region, "default");
+    assert_eq!(config.region, None);
     assert_eq!(config.workers, 3);
     assert_eq!(
         config.source,
@@ -57,9 +57,8 @@ fn a_short_file_is_completed_with_defaults() {
 #[test]
 fn flags_come_before_the_environment_before_the_file_before_defaults() {
     let text = format!("{KAFKA}[time]\nidle_timeout = \"40s\"\n");
-    let idle_ms = |environment: &[(&str, &str)], flags: &[&str]| {
-        parse(&text, environment, flags).unwrap().time.idle_timeout_ms
-    };
+    let idle_ms =
+        |environment: &[(&str, &str)], flags: &[&str]| parse(&text, environment, flags).unwrap().time.idle_timeout_ms;
     let environment = [("WEIR_TIME__IDLE_TIMEOUT", "50s"), ("WEIR_LOG", "debug"), ("HOME", "/root")];
     assert_eq!(parse(KAFKA, &[], &[]).unwrap().time.idle_timeout_ms, 30_000);
     assert_eq!(idle_ms(&[], &[]), 40_000);
@@ -73,7 +72,8 @@ fn settings_reach_librdkafka_from_every_layer() {
     let environment = [("WEIR_SOURCE__SETTINGS__SASL_PASSWORD", "s3cret")];
     let config = parse(&text, &environment, &["source.settings.client.rack=b"]).unwrap();
     let SourceConfig::Kafka { settings, .. } = config.source else { panic!("not kafka") };
-    let expected = [("client.rack", "b"), ("fetch.wait.max.ms", "50"), ("sasl.password", "s3cret"), ("security.protocol", "ssl")];
+    let expected =
+        [("client.rack", "b"), ("fetch.wait.max.ms", "50"), ("sasl.password", "s3cret"), ("security.protocol", "ssl")];
     assert!(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected), "{settings:?}");
 }
 
@@ -130,7 +130,10 @@ fn values_out_of_range_say_what_is_allowed() {
         "`epoch.interval` = \"1ms\" (from -D) is not allowed: it must be a duration from 10ms to 1m, written like \
          \"500ms\" or \"1h30m\"",
     );
-    check("source.kind=kinesis", "`source.kind` = \"kinesis\" (from -D) is not allowed: it must be \"kafka\" or \"ndjson\"");
+    check(
+        "source.kind=kinesis",
+        "`source.kind` = \"kinesis\" (from -D) is not allowed: it must be \"kafka\" or \"ndjson\"",
+    );
     check(
         "source.brokers=localhost",
         "`source.brokers` = \"localhost\" (from -D) is not allowed: it must be host:port, or several with commas \
@@ -152,10 +155,7 @@ fn values_out_of_range_say_what_is_allowed() {
          \"127.0.0.1:9900\"",
     );
     check("workers", "`-D workers` sets nothing: write -D key=value, for example -D job.workers=4");
-    check_file(
-        "[job]\nname = 5\n",
-        "`job.name` = 5 (in job.toml) is not allowed: it must be text in quotes",
-    );
+    check_file("[job]\nname = 5\n", "`job.name` = 5 (in job.toml) is not allowed: it must be text in quotes");
 }
 
 #[test]

@@ -26,7 +26,7 @@ const LOCATION: &str = "a path, or a URL such as \"file:///data/weir\", \"s3://b
 pub(super) fn validate(layers: &Layers) -> Result<JobConfig, ConfigError> {
     let raw = Reader { layers };
     let name = raw.required_name("job.name", "name the job, for example name = \"clicks\"")?;
-    let region = raw.required_name("job.region", "name the region")?;
+    let region = raw.optional_name("job.region")?;
     let source = source(&raw)?;
     let time = time(&raw)?;
     let dedup_horizon_ms = dedup_horizon_ms(&raw, &time)?;
@@ -44,7 +44,8 @@ pub(super) fn validate(layers: &Layers) -> Result<JobConfig, ConfigError> {
         epoch,
         checkpoint: checkpoint(&raw, &epoch)?,
         tables: TablesConfig {
-            url: raw.location("tables.url", "say where the tables go, for example url = \"s3://bucket/weir/tables\"")?,
+            url: raw
+                .location("tables.url", "say where the tables go, for example url = \"s3://bucket/weir/tables\"")?,
             target_file_bytes: raw.integer("tables.target_file_bytes", 1 << 16..=1 << 32)?,
             roll_interval_ms: raw.duration_ms("tables.roll_interval", SECOND_MS..=DAY_MS)?,
         },
@@ -111,7 +112,11 @@ fn dead_letter_topic(raw: &Reader<'_>, topic: &str) -> Result<String, ConfigErro
     let chosen = entry.value.as_str().unwrap_or_default();
     check_topic("dead_letters.topic", chosen, raw)?;
     if chosen == topic {
-        return Err(invalid("dead_letters.topic", entry, "another topic than source.topic, or every dead letter is read again"));
+        return Err(invalid(
+            "dead_letters.topic",
+            entry,
+            "another topic than source.topic, or every dead letter is read again",
+        ));
     }
     Ok(chosen.to_owned())
 }
@@ -230,6 +235,13 @@ impl<'a> Reader<'a> {
         if is_name(name) { Ok(name.to_owned()) } else { Err(invalid(key, entry, NAME)) }
     }
 
+    fn optional_name(&self, key: &'static str) -> Result<Option<String>, ConfigError> {
+        match self.layers.get(key) {
+            Some(_) => self.required_name(key, NAME).map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn location(&self, key: &'static str, wanted: &'static str) -> Result<Url, ConfigError> {
         let (text, entry) = self.text(key, wanted)?;
         parse_location(text).ok_or_else(|| invalid(key, entry, LOCATION))
@@ -242,9 +254,9 @@ impl<'a> Reader<'a> {
     fn integer(&self, key: &'static str, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
         let entry = self.entry(key, "a whole number")?;
         let number = entry.value.as_integer().and_then(|number| u64::try_from(number).ok());
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
-            invalid(key, entry, &format!("a whole number from {} to {}", range.start(), range.end()))
-        })
+        number
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| invalid(key, entry, &format!("a whole number from {} to {}", range.start(), range.end())))
     }
 
     fn duration_ms(&self, key: &'static str, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {

@@ -4,8 +4,11 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
+
+use crate::config::parse_location;
 
 /// A log in partitions that can be appended to.
 pub trait ClickLog {
@@ -40,6 +43,16 @@ impl Target {
         match self {
             Self::Folder(_) => false,
         }
+    }
+}
+
+impl FromStr for Target {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let path = parse_location(text).filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
+        path.map(Self::Folder)
+            .with_context(|| format!("cannot generate to `{text}`: give a folder (a path or file:///…)"))
     }
 }
 

@@ -54,12 +54,13 @@ pub struct Generated {
 
 /// Writes one part of a log.
 ///
-/// `earlier` are the parts that the log already has; they are counted again for the oracle, but not written. `rate` is in
-/// records a second of the wall clock; without one it goes as fast as it can. `progress` is told how many records
-/// there are so far.
+/// `earlier` are the parts that the log already has; they are counted again for the oracle, but not written. Only with
+/// `append` may there be any. `rate` is in records a second of the wall clock; without one it goes as fast as it
+/// can. `progress` is told how many records there are so far.
 pub fn generate(
     options: &StreamOptions,
     earlier: &[StreamOptions],
+    append: bool,
     target: &Target,
     oracle_path: Option<&Path>,
     rate: Option<f64>,
@@ -67,7 +68,7 @@ pub fn generate(
 ) -> Result<Generated> {
     let mut oracle = oracle_path.map(|_| count(earlier));
     let stream = Stream::new(options);
-    let mut log = target.open(options.partitions, !earlier.is_empty())?;
+    let mut log = target.open(options.partitions, append)?;
     let mut writer = PartWriter::new(&stream);
     let started = Instant::now();
     let step = rate.map_or(STEP_RECORDS, |rate| ((rate / PACE_STEPS_PER_SECOND) as u64).max(1));
@@ -152,7 +153,9 @@ impl PartWriter {
         let good = self.records.click(click);
         let payload = match poison {
             None => Some(good),
-            Some(bits) => poison::write(bits, good, self.tombstones, &mut self.broken).then_some(self.broken.as_slice()),
+            Some(bits) => {
+                poison::write(bits, good, self.tombstones, &mut self.broken).then_some(self.broken.as_slice())
+            }
         };
         self.key.clear();
         record::push_ad_id(&mut self.key, click.ad);

@@ -134,7 +134,10 @@ impl Oracle {
                 rows += write_window(&mut out, name, start * MINUTE_MS, window).with_context(action)?;
             }
         }
-        out.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all()).with_context(action)?;
+        out.into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+            .and_then(|file| file.sync_all())
+            .with_context(action)?;
         Ok(rows)
     }
 

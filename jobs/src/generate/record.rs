@@ -21,12 +21,10 @@ const USER_AGENTS: [&str; 12] = [
     "Vid\\u00e9oth\\u00e8que/3.1 (\\\"TV\\\"; Tizen 8.0)",
     "Café/2.4 (Čtečka; Linux; aarch64)",
 ];
-const PLACEMENTS: [&str; 8] = [
-    "feed-top", "feed-mid", "sidebar", "pre-roll", "mid-roll", "interstitial", "search-1", "native-card",
-];
-const SITES: [&str; 6] = [
-    "news.example", "weather.example", "recipes.example", "football.example", "video.example", "maps.example",
-];
+const PLACEMENTS: [&str; 8] =
+    ["feed-top", "feed-mid", "sidebar", "pre-roll", "mid-roll", "interstitial", "search-1", "native-card"];
+const SITES: [&str; 6] =
+    ["news.example", "weather.example", "recipes.example", "football.example", "video.example", "maps.example"];
 /// Rare kinds of user agent are the last ones; the others are drawn evenly.
 const RARE_AGENTS: u64 = 2;
 const COMMON_AGENTS: u64 = USER_AGENTS.len() as u64 - RARE_AGENTS;
@@ -34,7 +32,8 @@ const COMMON_AGENTS: u64 = USER_AGENTS.len() as u64 - RARE_AGENTS;
 const ODD_LAYOUT_EVERY: u64 = 32;
 
 /// What fills a record up.
-const FILLER: &[u8] = b"articles-2026-11-how-to-choose-a-bicycle-for-the-daily-ride-to-work-and-what-it-should-cost-you-";
+const FILLER: &[u8] =
+    b"articles-2026-11-how-to-choose-a-bicycle-for-the-daily-ride-to-work-and-what-it-should-cost-you-";
 
 /// Writes clicks into one buffer that is used again.
 pub(super) struct RecordWriter {

@@ -63,6 +63,20 @@ pub struct StreamOptions {
     pub tombstones: bool,
 }
 
+impl StreamOptions {
+    /// What the stream's clock shows at a slot.
+    #[must_use]
+    pub fn clock_ms(&self, slot: u64) -> i64 {
+        self.start_ms + (slot as f64 * 1000.0 / self.events_per_second) as i64
+    }
+
+    /// Event time behind the last slot.
+    #[must_use]
+    pub fn end_ms(&self) -> i64 {
+        self.clock_ms(self.records)
+    }
+}
+
 /// Shares of the slots that hold something else than a plain click, each from 0 to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -171,7 +185,7 @@ impl Stream {
     }
 
     pub(super) fn slot(&self, slot: u64) -> Slot {
-        let clock_ms = self.clock_ms(slot);
+        let clock_ms = self.options.clock_ms(slot);
         match self.class(slot) {
             Class::Click => self.click_slot(slot, clock_ms),
             Class::Copy => self.copy_slot(slot, clock_ms),
@@ -183,7 +197,7 @@ impl Stream {
             }
             Class::Future => {
                 let ahead_ms = HOUR_MS + below(self.random(slot, 20), MINUTE_MS as u64) as i64;
-                let event_time_ms = self.clock_ms(self.options.records) + ahead_ms;
+                let event_time_ms = self.options.end_ms() + ahead_ms;
                 self.odd_slot(slot, clock_ms, |click| Holds::Future(ClickSpec { event_time_ms, ..click }))
             }
             Class::Poison => {
@@ -193,18 +207,19 @@ impl Stream {
         }
     }
 
-    /// What the stream's clock shows at a slot.
-    pub(super) fn clock_ms(&self, slot: u64) -> i64 {
-        self.options.start_ms + (slot as f64 * 1000.0 / self.options.events_per_second) as i64
-    }
-
     fn class(&self, slot: u64) -> Class {
         let drawn = unit(self.random(slot, 1));
         let [poison, late, future, copy] = self.bounds;
         let late_may_come = self.options.generation > 0 || slot >= self.options.records / 2;
         match drawn {
             drawn if drawn < poison => Class::Poison,
-            drawn if drawn < late => if late_may_come { Class::Late } else { Class::Click },
+            drawn if drawn < late => {
+                if late_may_come {
+                    Class::Late
+                } else {
+                    Class::Click
+                }
+            }
             drawn if drawn < future => Class::Future,
             drawn if drawn < copy => Class::Copy,
             _ => Class::Click,
@@ -257,7 +272,7 @@ impl Stream {
     fn click(&self, slot: u64) -> ClickSpec {
         let random = self.random(slot, 11);
         let half_bound_ms = self.options.out_of_order_ms / 2;
-        let clock_ms = self.clock_ms(slot);
+        let clock_ms = self.options.clock_ms(slot);
         let behind_ms = below(self.random(slot, 12), half_bound_ms + 1) as i64;
         let exact_ms = clock_ms - behind_ms;
         let floor_ms = exact_ms.div_euclid(1000) * 1000;

@@ -32,7 +32,7 @@ fn run(parts: &[StreamOptions]) -> (tempfile::TempDir, Vec<Vec<Vec<u8>>>, PathBu
     let oracle = folder.path().join("oracle.ndjson");
     for (number, part) in parts.iter().enumerate() {
         let target = Target::Folder(log.clone());
-        generate(part, &parts[..number], &target, Some(&oracle), None, |_| {}).unwrap();
+        generate(part, &parts[..number], number > 0, &target, Some(&oracle), None, |_| {}).unwrap();
     }
     let mut files: Vec<PathBuf> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -78,7 +78,14 @@ impl Plain {
     fn key(&self) -> String {
         match &self.click_id {
             Some(id) => id.clone(),
-            None => format!("{}|{}|{}|{:?}|{:?}", self.ad_id, self.user_id, self.time_ms(), self.ip_address, self.user_agent),
+            None => format!(
+                "{}|{}|{}|{:?}|{:?}",
+                self.ad_id,
+                self.user_id,
+                self.time_ms(),
+                self.ip_address,
+                self.user_agent
+            ),
         }
     }
 }
@@ -129,7 +136,7 @@ fn recount(partitions: &[Vec<Vec<u8>>], start_ms: i64, end_ms: i64) -> Recount {
 
 fn check_oracle(parts: &[StreamOptions]) {
     let (_folder, partitions, path) = run(parts);
-    let end_ms = parts.iter().map(|part| Stream::new(part).clock_ms(part.records)).max().unwrap();
+    let end_ms = parts.iter().map(StreamOptions::end_ms).max().unwrap();
     let found = recount(&partitions, parts[0].start_ms, end_ms);
     let oracle = OracleReader::open(&path).unwrap();
     let seed = parts[0].seed;
@@ -140,7 +147,11 @@ fn check_oracle(parts: &[StreamOptions]) {
     for window in expected {
         let key = (window.window.clone(), window.ad_id.clone(), window.start_ms);
         let (clicks, users, late) = &found.windows[&key];
-        assert_eq!((window.clicks, window.users, window.late), (*clicks, users.len() as u64, *late), "seed {seed} {key:?}");
+        assert_eq!(
+            (window.clicks, window.users, window.late),
+            (*clicks, users.len() as u64, *late),
+            "seed {seed} {key:?}"
+        );
     }
     for kind in [found.totals.rejected, found.totals.future, found.totals.late, found.totals.duplicate] {
         assert!(kind > 100, "seed {seed}: {:?}", found.totals);
@@ -157,7 +168,7 @@ fn the_oracle_agrees_with_a_plain_recount() {
 #[test]
 fn an_appended_part_is_counted_together_with_the_first() {
     let first = options(7);
-    let start_ms = Stream::new(&first).clock_ms(first.records);
+    let start_ms = first.end_ms();
     let second = StreamOptions { generation: 1, records: 20_000, start_ms, ..first.clone() };
     check_oracle(&[first, second]);
 }
@@ -186,7 +197,10 @@ fn no_click_is_further_out_of_order_than_promised() {
                     continue;
                 }
                 newest_ms = newest_ms.max(time_ms);
-                assert!(time_ms >= newest_ms - BOUND_MS as i64, "seed {seed}, partition {number}: {time_ms} < {newest_ms}");
+                assert!(
+                    time_ms >= newest_ms - BOUND_MS as i64,
+                    "seed {seed}, partition {number}: {time_ms} < {newest_ms}"
+                );
             }
         }
     }
@@ -205,7 +219,7 @@ fn a_folder_with_a_log_in_it_is_not_written_to_unasked() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::Folder(folder.path().to_owned());
     let small = StreamOptions { records: 100, ..options(1) };
-    generate(&small, &[], &target, None, None, |_| {}).unwrap();
-    let message = generate(&small, &[], &target, None, None, |_| {}).unwrap_err().to_string();
+    generate(&small, &[], false, &target, None, None, |_| {}).unwrap();
+    let message = generate(&small, &[], false, &target, None, None, |_| {}).unwrap_err().to_string();
     assert!(message.contains("exists: give another folder, or --append"), "{message}");
 }
