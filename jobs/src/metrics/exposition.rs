@@ -160,7 +160,7 @@ mod tests {
         let text = Exposition::new("clicks", Arc::default()).text().unwrap();
         for line in [
             "weir_read_total{job=\"clicks\"} 0",
-            "weir_committed_records_total{outcome=\"counted\",job=\"clicks\"} 0",
+            "weir_committed_records_total{job=\"clicks\",outcome=\"counted\"} 0",
             "weir_last_committed_epoch{job=\"clicks\"} 0",
             "weir_epochs_in_flight{job=\"clicks\"} 0",
             "weir_checkpoint_duration_seconds{job=\"clicks\"} 0.0",
