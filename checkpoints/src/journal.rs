@@ -11,8 +11,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Attempt, Created, Epoch, FORMAT_VERSION, Manifest, ManifestError, Names, Refusal, Sequence, Settings, Store, StoreError,
-    check_settings,
+    Attempt, Created, Epoch, FORMAT_VERSION, Manifest, ManifestError, Names, Refusal, Sequence, Settings, Store,
+    StoreError, check_settings,
 };
 
 /// How often [`Journal::begin`] tries against other attempts that start at the same time.

@@ -33,7 +33,9 @@ pub use assemble::{AssembleError, EpochEnd, ReadReport, Replaced, Settled, Worke
 pub use groups::{GroupRange, GroupSet, KEY_GROUPS, group_of, groups_of_worker, worker_of_group};
 pub use ids::{Attempt, Epoch, Offset, PartitionId, Sequence, WorkerIndex};
 pub use journal::{Journal, JournalError, PublishError};
-pub use manifest::{FORMAT_VERSION, Manifest, ManifestError, OutputPart, PartitionCut, Position, Settings, StatePart, Totals};
+pub use manifest::{
+    FORMAT_VERSION, Manifest, ManifestError, OutputPart, PartitionCut, Position, Settings, StatePart, Totals,
+};
 pub use names::Names;
 pub use part::{PartError, PartReader, PartWriter};
 pub use resume::{Refusal, check_settings};

@@ -60,7 +60,8 @@ impl Manifest {
         struct Format {
             format: u32,
         }
-        let unreadable = |error: serde_json::Error| ManifestError::Unreadable { name: name.to_owned(), reason: error.to_string() };
+        let unreadable =
+            |error: serde_json::Error| ManifestError::Unreadable { name: name.to_owned(), reason: error.to_string() };
         let Format { format } = serde_json::from_slice(bytes).map_err(unreadable)?;
         if format != FORMAT_VERSION {
             return Err(ManifestError::Format { name: name.to_owned(), found: format });
@@ -197,7 +198,9 @@ pub struct OutputPart {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Another version of the format.
-    #[error("manifest `{name}` has format {found}, this build reads format {FORMAT_VERSION}; use a build that reads it, or start a new job under another name")]
+    #[error(
+        "manifest `{name}` has format {found}, this build reads format {FORMAT_VERSION}; use a build that reads it, or start a new job under another name"
+    )]
     Format {
         /// Its name.
         name: String,

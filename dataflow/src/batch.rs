@@ -8,10 +8,11 @@
 //! The sender fills one batch for each worker, so the exchange routes whole batches and touches no record.
 
 use columnar::bytes::stash::Stash;
-use columnar::{Borrow, Clear, Container as Columns, ContainerBytes, Len, Push};
+use columnar::{Borrow, Container as Columns, ContainerBytes, Len, Push};
 use timely::Accountable;
 use timely::bytes::arc::Bytes;
 use timely::communication::Push as SendMessage;
+use timely::container::NoopBuilder;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::DistributorPact;
 use timely::dataflow::channels::pushers::exchange::Distributor;
@@ -22,6 +23,9 @@ const BATCH_RECORDS: usize = 4096;
 
 /// The size of the word in front of the columns; it keeps them aligned.
 const TARGET_BYTES: usize = 8;
+
+/// For operators whose output carries no data, only a frontier.
+pub(crate) type NoOutput = NoopBuilder<Vec<()>>;
 
 /// Records for one worker.
 #[derive(Clone)]
@@ -105,7 +109,6 @@ impl<C: Columns + ContainerBytes> Outbox<C> {
         for (worker, columns) in self.open.iter_mut().enumerate() {
             if columns.len() > 0 {
                 self.full.push(Batch { target: worker as u32, columns: Stash::Typed(std::mem::take(columns)) });
-                columns.clear();
             }
         }
         &mut self.full
@@ -113,7 +116,7 @@ impl<C: Columns + ContainerBytes> Outbox<C> {
 }
 
 /// The exchange: each batch goes to the worker that it was filled for.
-pub(crate) fn to_target<C: Columns + ContainerBytes>() -> DistributorPact<impl FnOnce(usize) -> ByTarget> {
+pub(crate) fn to_target() -> DistributorPact<impl FnOnce(usize) -> ByTarget> {
     DistributorPact(|_workers| ByTarget)
 }
 

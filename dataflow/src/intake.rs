@@ -15,8 +15,8 @@ use crate::sketch::Coupon;
 use crate::time::{PANE_MS, TimeSettings, is_closed, minute_of};
 use crate::worker::Place;
 use crate::{
-    AdKey, Click, ClickRow, Cut, DeadLetterRow, Decoder, Job, JobError, LateReason, Record, Rejection, Row, RowKind, SinkError,
-    extra_fields,
+    AdKey, Click, ClickRow, Cut, DeadLetterRow, Decoder, Job, JobError, LateReason, Record, Rejection, Row, RowKind,
+    SinkError, extra_fields,
 };
 
 pub(crate) type Clicks = <KeyedClick as Columnar>::Container;
@@ -199,7 +199,13 @@ impl Intake {
     pub(crate) fn take_figures(&mut self) -> Totals {
         let mut sum = Totals::default();
         for Counts { read, rejected, future, late } in self.lanes.iter().map(|lane| &lane.counts) {
-            sum = sum.plus(&Totals { read: *read, rejected: *rejected, future: *future, late: *late, ..Totals::default() });
+            sum = sum.plus(&Totals {
+                read: *read,
+                rejected: *rejected,
+                future: *future,
+                late: *late,
+                ..Totals::default()
+            });
         }
         let known = std::mem::replace(&mut self.figures, sum);
         Totals {
@@ -282,7 +288,13 @@ impl Route {
     }
 
     #[cold]
-    fn late(&mut self, lane: &Lane, record: &Record<'_>, click: &Click<'_>, reason: LateReason) -> Result<(), SinkError> {
+    fn late(
+        &mut self,
+        lane: &Lane,
+        record: &Record<'_>,
+        click: &Click<'_>,
+        reason: LateReason,
+    ) -> Result<(), SinkError> {
         let extra = self.extra_of(record);
         self.sinks.write(Row::Late(self.row(lane, record, click, extra.as_deref()), reason))
     }

@@ -1,7 +1,7 @@
 //! A job: what to read, how to count, where to put it; and how it is run.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use weir_checkpoints::{AssembleError, JournalError, Manifest, PartError, PublishError, Settings, Store, StoreError};
@@ -50,7 +50,7 @@ pub struct EpochSettings {
 /// When a checkpoint is taken, and how long it is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckpointSettings {
-    /// At the first end of an epoch after this time.
+    /// At the first end of an epoch after this time; zero seals every epoch.
     pub interval: Duration,
     /// Or after this many bytes for the archive on one worker; bounds the memory of what is not yet written.
     pub max_archive_bytes: u64,
@@ -89,15 +89,15 @@ pub fn run(job: Job, layout: Layout) -> Result<Finished, JobError> {
     let outcome = Arc::new(Outcome::default());
     let guards = {
         let (job, outcome) = (Arc::clone(&job), Arc::clone(&outcome));
-        timely::execute(layout.config(), move |worker| worker::work(worker, &job, &outcome)).map_err(JobError::Timely)?
+        timely::execute(layout.config(), move |worker| worker::work(worker, &job, &outcome))
+            .map_err(JobError::Timely)?
     };
     for result in guards.join() {
         result.map_err(JobError::Timely)?;
     }
-    let outcome = Arc::into_inner(outcome).ok_or_else(|| JobError::Timely("a worker outlived its job".to_owned()))?;
-    match outcome.failure.into_inner() {
+    match outcome.take_failure() {
         Some(failure) => Err(failure),
-        None => Ok(Finished { manifest: outcome.manifest.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) }),
+        None => Ok(Finished { manifest: lock(&outcome.manifest).take() }),
     }
 }
 
@@ -123,25 +123,34 @@ impl Layout {
 /// What the workers of a process leave behind.
 #[derive(Default)]
 pub(crate) struct Outcome {
-    /// The first failure; it stops them all.
-    pub(crate) failure: OnceLock<JobError>,
-    /// The last manifest.
-    pub(crate) manifest: Mutex<Option<Manifest>>,
+    failed: AtomicBool,
+    failure: Mutex<Option<JobError>>,
+    manifest: Mutex<Option<Manifest>>,
 }
 
 impl Outcome {
-    /// Notes a failure. Only the first one counts: those that follow are its consequences.
+    /// Notes a failure, which stops the workers. Only the first one counts: those that follow are its consequences.
     pub(crate) fn fail(&self, error: JobError) {
-        let _consequence = self.failure.set(error);
+        lock(&self.failure).get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
     }
 
     pub(crate) fn failed(&self) -> bool {
-        self.failure.get().is_some()
+        self.failed.load(Ordering::Acquire)
     }
 
+    /// Notes the newest manifest.
     pub(crate) fn set_manifest(&self, manifest: Manifest) {
-        *self.manifest.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(manifest);
+        *lock(&self.manifest) = Some(manifest);
     }
+
+    fn take_failure(&self) -> Option<JobError> {
+        lock(&self.failure).take()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a job ended before its time. Nothing after its last manifest was committed.

@@ -36,8 +36,8 @@ pub use decode::{Decoder, RejectReason, Rejection, extra_fields};
 pub use job::{CheckpointSettings, EpochSettings, Finished, Job, JobError, Layout, run};
 pub use metrics::{Committed, JobMetrics, StateFigures};
 pub use sink::{
-    Carried, ClickRow, Committer, Cut, DeadLetterRow, LateReason, Row, RowKind, Sink, SinkError, SinkFactory, Staged, Staging,
-    Window, WindowRow, WorkerContext,
+    Carried, ClickRow, Committer, Cut, DeadLetterRow, LateReason, Row, RowKind, Sink, SinkError, SinkFactory, Staged,
+    Staging, Window, WindowRow, WorkerContext,
 };
 pub use sketch::{Coupon, SketchError, UserSketch};
 pub use source::{Polled, Record, Source, SourceError, SourceFactory};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weir_checkpoints::PartitionId;
 
-use crate::{AdKey, ClickKey};
+use crate::AdKey;
 
 /// A click on its way to dedup: its identity, what will be counted, and the place it came from. 56 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, columnar::Columnar)]
@@ -30,12 +30,6 @@ pub(crate) struct PaneClick {
 impl PaneClick {
     pub(crate) const fn ad(&self) -> AdKey {
         AdKey(join(self.ad_high, self.ad_low))
-    }
-}
-
-impl KeyedClick {
-    pub(crate) const fn key(&self) -> ClickKey {
-        ClickKey(join(self.key_high, self.key_low))
     }
 }
 

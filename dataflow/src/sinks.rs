@@ -59,7 +59,12 @@ impl Sinks {
     }
 
     /// Gives back the rows that an earlier attempt carried over.
-    pub(crate) fn restore(&mut self, store: &dyn Store, manifest: &Manifest, groups: GroupRange) -> Result<(), JobError> {
+    pub(crate) fn restore(
+        &mut self,
+        store: &dyn Store,
+        manifest: &Manifest,
+        groups: GroupRange,
+    ) -> Result<(), JobError> {
         for open in &mut self.open {
             let kind = carried_kind(&open.name);
             for part in manifest.state.iter().filter(|part| part.kind == kind) {

@@ -97,12 +97,7 @@ impl EventClock {
         self.closed_until_ms = self.closed_until_ms.max(self.watermark_ms.map(|watermark| self.closed_at(watermark)));
         let stop = ended || reports.iter().any(|report| report.stop);
         Agreement {
-            end: EpochEnd {
-                epoch,
-                watermark_ms: self.watermark_ms,
-                closed_until_ms: self.closed_until_ms,
-                ended,
-            },
+            end: EpochEnd { epoch, watermark_ms: self.watermark_ms, closed_until_ms: self.closed_until_ms, ended },
             before_ms,
             checkpoint: stop || reports.iter().any(|report| report.checkpoint),
             last: stop,

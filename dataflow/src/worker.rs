@@ -22,7 +22,7 @@ use crate::job::Outcome;
 use crate::sinks::Sinks;
 use crate::time::EventClock;
 use crate::windows::WindowState;
-use crate::{Job, JobError, RowKind, WorkerContext};
+use crate::{Job, JobError, RowKind, SourceError, WorkerContext};
 
 /// The longest a worker sleeps when there is nothing to do.
 const PARK: Duration = Duration::from_millis(5);
@@ -67,11 +67,7 @@ fn try_work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) -> Resu
 }
 
 /// Worker 0 begins the attempt and tells all workers where to resume. `None` where another worker has failed.
-fn begin(
-    worker: &mut Worker,
-    job: &Job,
-    outcome: &Outcome,
-) -> Result<Option<(Manifest, Option<Commits>)>, JobError> {
+fn begin(worker: &mut Worker, job: &Job, outcome: &Outcome) -> Result<Option<(Manifest, Option<Commits>)>, JobError> {
     let heard: Rc<RefCell<Option<String>>> = Rc::default();
     let mut input = InputHandle::new();
     worker.dataflow::<u64, _, _>(|scope| {
@@ -182,6 +178,11 @@ fn restore(job: &Job, manifest: &Manifest, seen: &mut SeenClicks, windows: &mut 
 fn assigned(job: &Job, manifest: &Manifest, place: Place) -> Result<Vec<(PartitionId, Option<Position>)>, JobError> {
     let known = |partition: &PartitionId| manifest.partitions.get(partition).map(|cut| cut.position.clone());
     let partitions = job.source.partitions()?;
+    if let Some(lost) = manifest.partitions.keys().find(|partition| !partitions.contains(partition)) {
+        let reason =
+            format!("partition {lost}, which this job has read so far, is no longer there; nothing was skipped");
+        return Err(SourceError::Invalid { location: job.source.topic().to_owned(), reason }.into());
+    }
     let mine = partitions.into_iter().enumerate().filter(|(at, _)| *at as u32 % place.workers == place.worker.0);
     Ok(mine.map(|(_, partition)| (partition, known(&partition))).collect())
 }

@@ -16,8 +16,8 @@
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use weir_checkpoints::{KEY_GROUPS, PartError, PartReader, PartWriter, StatePart, Store};
 use weir_checkpoints::{GroupRange, group_of};
+use weir_checkpoints::{KEY_GROUPS, PartError, PartReader, PartWriter, StatePart, Store};
 
 use crate::records::KeyedClick;
 
@@ -99,7 +99,8 @@ impl SeenClicks {
         let oldest_s = self.oldest_remembered_s(before_ms);
         let now_s = self.stamp_s(end_ms);
         let began_s = self.began_s.unwrap_or(0);
-        let Some(table) = group.checked_sub(self.groups.start).and_then(|at| self.tables.get_mut(usize::from(at))) else {
+        let Some(table) = group.checked_sub(self.groups.start).and_then(|at| self.tables.get_mut(usize::from(at)))
+        else {
             unreachable!("key group {group} belongs to another worker");
         };
         let winners = &mut self.scratch;
@@ -187,7 +188,8 @@ impl SeenClicks {
     }
 
     fn restore_block(&mut self, group: u16, block: &[u8]) {
-        let Some(table) = group.checked_sub(self.groups.start).and_then(|at| self.tables.get_mut(usize::from(at))) else {
+        let Some(table) = group.checked_sub(self.groups.start).and_then(|at| self.tables.get_mut(usize::from(at)))
+        else {
             return;
         };
         table.reserve(block.len() / STORED_BYTES, |seen| hash_of(&seen.key));
@@ -283,7 +285,11 @@ impl ByGroup {
 
     /// The non-empty groups.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, &[KeyedClick])> {
-        self.groups.iter().enumerate().filter(|(_, clicks)| !clicks.is_empty()).map(|(g, clicks)| (g as u16, clicks.as_slice()))
+        self.groups
+            .iter()
+            .enumerate()
+            .filter(|(_, clicks)| !clicks.is_empty())
+            .map(|(g, clicks)| (g as u16, clicks.as_slice()))
     }
 
     /// Empties it, keeping the memory for the next epoch.

@@ -11,6 +11,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
 use weir_checkpoints::Epoch;
 
+use crate::batch::NoOutput;
 use crate::metrics::JobMetrics;
 use crate::records::EpochReport;
 use crate::time::{Agreement, EventClock};
@@ -64,9 +65,9 @@ impl Timeline {
     fn agree(&self) -> Option<Agreement> {
         let state = &mut *self.0.borrow_mut();
         let mut newest = None;
-        while let Some(complete) = state.reports.first_entry().filter(|entry| {
-            *entry.key() == state.next && entry.get().len() == state.workers
-        }) {
+        while let Some(complete) =
+            state.reports.first_entry().filter(|entry| *entry.key() == state.next && entry.get().len() == state.workers)
+        {
             let epoch = *complete.key();
             let agreement = state.clock.end_epoch(Epoch(epoch), &complete.remove());
             state.agreed.insert(epoch, agreement);
@@ -83,7 +84,7 @@ pub(crate) fn clock<'scope>(
     timeline: Timeline,
     metrics: Arc<JobMetrics>,
 ) -> StreamVec<'scope, u64, ()> {
-    reports.broadcast().unary(Pipeline, "clock", move |_capability, _info| {
+    reports.broadcast().unary::<NoOutput, _, _, _>(Pipeline, "clock", move |_capability, _info| {
         move |input, _output| {
             input.for_each(|_capability, reports| reports.drain(..).for_each(|report| timeline.add(report)));
             if let Some(agreement) = timeline.agree() {

@@ -14,8 +14,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
-use weir_checkpoints::{Attempt, EpochEnd, Journal, JournalError, Manifest, Names, Store, StoreError, WorkerReport, assemble, garbage};
+use weir_checkpoints::{
+    Attempt, EpochEnd, Journal, JournalError, Manifest, Names, Store, StoreError, WorkerReport, assemble, garbage,
+};
 
+use crate::batch::NoOutput;
 use crate::graph::seal::{POLL, Sealed};
 use crate::job::Outcome;
 use crate::metrics::JobMetrics;
@@ -33,32 +36,36 @@ pub(crate) fn commit_checkpoints<'scope>(
     let scope = reports.scope();
     let workers = scope.peers();
     let mut thread = commits.map(|commits| CommitThread::start(commits, Arc::clone(&outcome)));
-    reports.unary_frontier(Exchange::new(|_report: &String| 0), "commit", move |_capability, info| {
-        let activator = scope.activator_for(info.address);
-        let mut waiting = BTreeMap::new();
-        let mut committing = BTreeMap::new();
-        move |(input, frontier), _output| {
-            input.for_each(|capability, reports| {
-                if let Some(capability) = capability.retain_least(0) {
-                    let (_, texts) = waiting.entry(*capability.time()).or_insert_with(|| (capability, Vec::new()));
-                    texts.append(reports);
+    reports.unary_frontier::<NoOutput, _, _, _>(
+        Exchange::new(|_report: &String| 0),
+        "commit",
+        move |_capability, info| {
+            let activator = scope.activator_for(info.address);
+            let mut waiting = BTreeMap::new();
+            let mut committing = BTreeMap::new();
+            move |(input, frontier), _output| {
+                input.for_each(|capability, reports| {
+                    if let Some(capability) = capability.retain_least(0) {
+                        let (_, texts) = waiting.entry(*capability.time()).or_insert_with(|| (capability, Vec::new()));
+                        texts.append(reports);
+                    }
+                });
+                let Some(thread) = &mut thread else { return };
+                while let Some(complete) = waiting.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
+                    let (epoch, (capability, texts)) = complete.remove_entry();
+                    assert!(texts.len() == workers, "epoch {epoch}: {} of {workers} workers reported", texts.len());
+                    thread.commit(texts);
+                    committing.insert(epoch, capability);
                 }
-            });
-            let Some(thread) = &mut thread else { return };
-            while let Some(complete) = waiting.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
-                let (epoch, (capability, texts)) = complete.remove_entry();
-                assert!(texts.len() == workers, "epoch {epoch}: {} of {workers} workers reported", texts.len());
-                thread.commit(texts);
-                committing.insert(epoch, capability);
+                for epoch in thread.committed() {
+                    committing.remove(&epoch);
+                }
+                if !committing.is_empty() {
+                    activator.activate_after(POLL);
+                }
             }
-            for epoch in thread.committed() {
-                committing.remove(&epoch);
-            }
-            if !committing.is_empty() {
-                activator.activate_after(POLL);
-            }
-        }
-    })
+        },
+    )
 }
 
 /// The thread that commits, one checkpoint after the other.
@@ -179,7 +186,8 @@ impl Commits {
         let listed = self.store.list(&self.names.manifests())?;
         let newest_first = listed.iter().rev().filter(|object| self.names.sequence_of(&object.name).is_some());
         for object in newest_first.take(self.retain) {
-            let bytes = self.store.get(&object.name)?.ok_or_else(|| StoreError::NotFound { name: object.name.clone() })?;
+            let bytes =
+                self.store.get(&object.name)?.ok_or_else(|| StoreError::NotFound { name: object.name.clone() })?;
             self.kept.push_front(Manifest::parse(&object.name, &bytes).map_err(JournalError::from)?);
         }
         Ok(())

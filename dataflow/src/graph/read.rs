@@ -44,7 +44,7 @@ const POLL_RECORDS: usize = 2048;
 /// How long the operator sleeps when there is nothing to read.
 const IDLE_WAIT: Duration = Duration::from_millis(1);
 
-/// How many epochs may end while a checkpoint is being committed; then reading waits.
+/// How many epochs may end after one whose checkpoint is being committed; then reading waits.
 const MAX_EPOCHS_IN_FLIGHT: u64 = 120;
 
 /// What the operator works on.
@@ -142,7 +142,8 @@ struct Reader {
 impl Reader {
     fn new(parts: ReadParts, manifest: &Manifest, activator: Activator) -> Self {
         let ReadParts { job, source, partitions, sinks, place, timeline, sealer, probe, .. } = parts;
-        let lanes = partitions.into_iter().map(|id| Lane::resume(id, manifest, source.position(id).next_offset)).collect();
+        let lanes =
+            partitions.into_iter().map(|id| Lane::resume(id, manifest, source.position(id).next_offset)).collect();
         let intake = Intake::new(&job, place, sinks, lanes, manifest.closed_until_ms);
         Self {
             job,
@@ -166,13 +167,13 @@ impl Reader {
 
     /// Does a bit of whatever is next, and arranges to be called again. Returns this worker's report when an epoch ends.
     fn step(&mut self) -> Result<Option<EpochReport>, JobError> {
-        let report = match self.phase {
-            Phase::Finished => return Ok(None),
-            Phase::Reading => self.step_reading()?,
+        match self.phase {
+            Phase::Finished => {}
+            Phase::Reading => return self.step_reading(),
             Phase::Closed => self.step_closed()?,
             Phase::Waiting => self.step_waiting(),
-        };
-        Ok(report)
+        }
+        Ok(None)
     }
 
     fn step_reading(&mut self) -> Result<Option<EpochReport>, JobError> {
@@ -182,7 +183,11 @@ impl Reader {
             self.activator.activate();
             return Ok(Some(self.report()));
         }
-        if visited > 0 { self.activator.activate() } else { self.activator.activate_after(IDLE_WAIT) }
+        if visited > 0 {
+            self.activator.activate()
+        } else {
+            self.activator.activate_after(IDLE_WAIT)
+        }
         Ok(None)
     }
 
@@ -244,10 +249,13 @@ impl Reader {
         }
     }
 
-    /// The clock is worker 0's; the bytes are everybody's own. One checkpoint is under way at a time.
+    /// The clock is worker 0's; the bytes are everybody's own. One checkpoint is under way at a time, unless the job wants
+    /// every epoch sealed.
     fn wants_checkpoint(&self) -> bool {
-        let due = self.place.worker.0 == 0 && self.checkpointed.elapsed() >= self.job.checkpoint.interval;
-        (due || self.intake.archive_bytes >= self.job.checkpoint.max_archive_bytes) && self.is_committed(self.checkpoint)
+        let interval = self.job.checkpoint.interval;
+        let due = self.place.worker.0 == 0 && self.checkpointed.elapsed() >= interval;
+        let full = self.intake.archive_bytes >= self.job.checkpoint.max_archive_bytes;
+        interval.is_zero() || ((due || full) && self.is_committed(self.checkpoint))
     }
 
     /// Whether all checkpoints up to this epoch are committed.
@@ -255,10 +263,10 @@ impl Reader {
         epoch < self.place.first_epoch || !self.probe.less_equal(&epoch)
     }
 
-    fn step_closed(&mut self) -> Result<Option<EpochReport>, JobError> {
+    fn step_closed(&mut self) -> Result<(), JobError> {
         let Some(agreement) = self.timeline.agreement(self.epoch) else {
             self.activator.activate_after(IDLE_WAIT / 4);
-            return Ok(None);
+            return Ok(());
         };
         self.publish_figures();
         self.watermark_ms = agreement.end.watermark_ms;
@@ -267,11 +275,13 @@ impl Reader {
         }
         self.phase = if agreement.last { Phase::Finished } else { Phase::Waiting };
         self.intake.end_epoch(agreement.end.closed_until_ms);
-        Ok(self.step_waiting())
+        self.step_waiting();
+        Ok(())
     }
 
     fn checkpoint(&mut self, agreement: &Agreement) -> Result<(), JobError> {
-        let offsets = self.intake.lanes.iter().map(|lane| (lane.id, lane.from, self.source.position(lane.id).next_offset));
+        let offsets =
+            self.intake.lanes.iter().map(|lane| (lane.id, lane.from, self.source.position(lane.id).next_offset));
         let cut = Cut { epoch: agreement.end.epoch, last: agreement.end.ended, offsets: offsets.collect() };
         let mut read = BTreeMap::new();
         for lane in &mut self.intake.lanes {
@@ -285,21 +295,20 @@ impl Reader {
     }
 
     /// Opens the next epoch, unless what is not yet committed has grown too large.
-    fn step_waiting(&mut self) -> Option<EpochReport> {
+    fn step_waiting(&mut self) {
         if self.phase == Phase::Finished {
-            return None;
+            return;
         }
-        let behind = self.epoch - self.checkpoint.min(self.epoch);
-        let full = self.intake.archive_bytes >= self.job.checkpoint.max_archive_bytes || behind >= MAX_EPOCHS_IN_FLIGHT;
-        if full && !self.is_committed(self.checkpoint) {
+        let full =
+            self.intake.archive_bytes >= self.job.checkpoint.max_archive_bytes && !self.is_committed(self.checkpoint);
+        if full || !self.is_committed(self.epoch.saturating_sub(MAX_EPOCHS_IN_FLIGHT)) {
             self.activator.activate_after(IDLE_WAIT);
-            return None;
+            return;
         }
         self.epoch += 1;
         self.opened = Instant::now();
         self.phase = Phase::Reading;
         self.activator.activate();
-        None
     }
 
     fn publish_figures(&mut self) {

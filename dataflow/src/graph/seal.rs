@@ -21,8 +21,8 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use weir_checkpoints::{
-    Attempt, Epoch, EpochEnd, GroupRange, GroupSet, Names, OutputPart, PartWriter, PartitionId, ReadReport, Replaced, Settled,
-    StatePart, Store, WorkerIndex, WorkerReport,
+    Attempt, Epoch, EpochEnd, GroupRange, GroupSet, Names, OutputPart, PartWriter, PartitionId, ReadReport, Replaced,
+    Settled, StatePart, Store, WorkerIndex, WorkerReport,
 };
 
 use crate::JobError;
@@ -121,8 +121,7 @@ impl StateWriter {
 
 impl Sealer {
     pub(crate) fn new(store: Arc<dyn Store>, names: Names, place: Place) -> Self {
-        let writer =
-            StateWriter { store, names, attempt: place.attempt, worker: place.worker, groups: place.groups };
+        let writer = StateWriter { store, names, attempt: place.attempt, worker: place.worker, groups: place.groups };
         Self { writer, state: Rc::new(RefCell::new(State { open: BTreeMap::new(), done: channel() })) }
     }
 

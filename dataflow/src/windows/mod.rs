@@ -70,14 +70,17 @@ impl WindowState {
                 vacant.insert(AdState::new(ad, name));
             }
             // 128 bits: that two names share a key is not to be expected, but it would merge two ads' bills.
-            Entry::Occupied(known) => assert!(*known.get().name == *name, "two ads have one key: {} and {name}", known.get().name),
+            Entry::Occupied(known) => {
+                assert!(*known.get().name == *name, "two ads have one key: {} and {name}", known.get().name)
+            }
         }
     }
 
     /// Counts one click.
     #[inline]
     pub(crate) fn count(&mut self, ad: AdKey, minute: u32, coupon: crate::sketch::Coupon) {
-        let Some(state) = self.table(ad.group()).and_then(|table| table.find_mut(hash_of(ad), |state| state.key == ad)) else {
+        let Some(state) = self.table(ad.group()).and_then(|table| table.find_mut(hash_of(ad), |state| state.key == ad))
+        else {
             unreachable!("a click came before its ad's name");
         };
         state.pane(minute).add(coupon);
@@ -103,7 +106,12 @@ impl WindowState {
     }
 
     /// Loads this worker's groups of a stored part, over what older parts said.
-    pub(crate) fn restore(&mut self, store: &dyn Store, part: &StatePart, closed_until_ms: Option<i64>) -> Result<(), PartError> {
+    pub(crate) fn restore(
+        &mut self,
+        store: &dyn Store,
+        part: &StatePart,
+        closed_until_ms: Option<i64>,
+    ) -> Result<(), PartError> {
         let mut damage = None;
         PartReader::open(store, part)?.read(self.groups, |_, block| {
             if let Err(what) = self.restore_block(block, closed_until_ms) {
@@ -119,9 +127,9 @@ impl WindowState {
     fn restore_block(&mut self, mut block: &[u8], closed_until_ms: Option<i64>) -> Result<(), String> {
         while !block.is_empty() {
             let StoredAd { key, name, windows } = StoredAd::read(&mut block)?;
-            let open = windows.into_iter().filter(|(window, start_ms, _)| {
-                !is_closed(start_ms + window.length_ms(), closed_until_ms)
-            });
+            let open = windows
+                .into_iter()
+                .filter(|(window, start_ms, _)| !is_closed(start_ms + window.length_ms(), closed_until_ms));
             let Some(table) = self.table(key.group()) else {
                 return Err(format!("ad {name} is in a group that is not its own"));
             };
