@@ -1,1 +1,2 @@
-
+//! Where clicks come from and where results go.
+pub mod objects;
