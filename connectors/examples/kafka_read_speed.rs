@@ -1,0 +1,127 @@
+//! How fast the Kafka source reads: fills a topic once, then reads it to its end.
+//!
+//! ```sh
+//! cargo run --release -p weir-connectors --example kafka_read_speed -- 127.0.0.1:9092 speed 5000000 [compression]
+//! ```
+//!
+//! Prints messages a second and the processor time of this process a message, for writing and for reading.
+
+use std::time::Instant;
+
+use weir_connectors::kafka::{KafkaClicks, KafkaConfig, KafkaSourceFactory, KafkaTopics, TopicCreated, TopicSpec};
+use weir_dataflow::{Polled, SourceFactory};
+
+const PARTITIONS: u32 = 8;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [brokers, topic, messages, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: kafka_read_speed BROKERS TOPIC MESSAGES [COMPRESSION]".into());
+    };
+    let messages: u64 = messages.parse()?;
+    let mut config = KafkaConfig::new(brokers, topic, "read-speed");
+    if let Some(compression) = rest.first() {
+        config.settings.insert("compression.type".to_owned(), compression.clone());
+    }
+    let spec = TopicSpec { name: topic, partitions: PARTITIONS, replicas: Some(1), settings: &[] };
+    if KafkaTopics::new(&config)?.create(&spec)? == TopicCreated::New {
+        fill(&config, messages)?;
+    }
+    config.settings.clear();
+    read(config)
+}
+
+fn fill(config: &KafkaConfig, messages: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let mut clicks = KafkaClicks::new(config)?;
+    let clock = Clock::start();
+    let agent =
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36 ".repeat(3);
+    for number in 0..messages {
+        let ad = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+        let user = number.wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> 40;
+        let key = format!("ad-{ad:05}");
+        let value = format!(
+            r#"{{"ad_id":"{key}","user_id":"user-{user:08}","timestamp":{},"click_id":"{number:032x}","ip_address":"10.0.0.1","user_agent":"{agent}"}}"#,
+            1_700_000_000 + number / 1000,
+        );
+        clicks.send(Some((number % u64::from(PARTITIONS)) as i32), key.as_bytes(), value.as_bytes(), None)?;
+    }
+    clicks.flush()?;
+    clock.report("written", messages);
+    Ok(())
+}
+
+fn read(config: KafkaConfig) -> Result<(), Box<dyn std::error::Error>> {
+    let factory = KafkaSourceFactory::new(config)?;
+    let partitions = factory.partitions()?;
+    let assigned: Vec<_> = partitions.iter().map(|partition| (*partition, None)).collect();
+    let mut source = factory.open(&assigned)?;
+    let clock = Clock::start();
+    let (mut records, mut bytes, mut idle_polls) = (0, 0, 0_u64);
+    loop {
+        let (mut at_end, mut found) = (0, false);
+        for partition in &partitions {
+            // One byte of each record is looked at, so that its line comes into the cache.
+            let polled = source.poll(*partition, 1024, &mut |record| {
+                let payload = record.payload.unwrap_or_default();
+                bytes += payload.len() as u64 + u64::from(payload.first().is_some_and(|byte| *byte == 0));
+            })?;
+            match polled {
+                Polled::Records(count) => {
+                    records += count as u64;
+                    found = true;
+                }
+                Polled::CaughtUp | Polled::Ended => at_end += 1,
+                Polled::Pending => {}
+            }
+        }
+        if at_end == partitions.len() {
+            break;
+        }
+        if !found {
+            idle_polls += 1;
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }
+    clock.report("read", records);
+    println!("{} bytes a message; nothing at hand {idle_polls} times", bytes / records.max(1));
+    Ok(())
+}
+
+/// Wall clock and processor time.
+struct Clock {
+    started: Instant,
+    cpu_started: f64,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { started: Instant::now(), cpu_started: cpu_seconds() }
+    }
+
+    fn report(&self, what: &str, messages: u64) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let cpu_us = (cpu_seconds() - self.cpu_started) * 1e6;
+        let count = messages as f64;
+        println!(
+            "{messages} messages {what} in {seconds:.2} s: {:.0} a second, {:.2} CPU-us a message",
+            count / seconds,
+            cpu_us / count
+        );
+    }
+}
+
+/// Processor time of this process so far, user and system, from `/proc/self/stat` (in ticks of 10 ms).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<f64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    fields.iter().sum::<f64>() / 100.0
+}

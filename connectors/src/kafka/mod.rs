@@ -1,0 +1,23 @@
+//! Kafka: clicks in, dead letters out, offsets reported.
+//!
+//! ```text
+//!   clicks ──▶ source ──▶ job ──▶ dead_letters ──▶ clicks.dlq
+//!     ▲                    └────▶ group_offsets ─▶ group weir-<job>, for lag monitors
+//!  producer (weir generate)                        topics: create, delete records
+//! ```
+
+mod batch;
+mod config;
+mod dead_letters;
+mod group_offsets;
+mod health;
+mod producer;
+mod source;
+mod topics;
+
+pub use config::{KafkaConfig, KafkaConfigError};
+pub use dead_letters::KafkaDeadLetters;
+pub use group_offsets::KafkaGroupOffsets;
+pub use producer::{KafkaClicks, ProduceError};
+pub use source::{KafkaSourceFactory, NO_LOG_TIME_MS};
+pub use topics::{KafkaTopics, TopicCreated, TopicError, TopicSpec};
