@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod checkpoints;
 pub(crate) mod generate;
+pub(crate) mod run;
 pub(crate) mod verify;
 mod wiring;
 
@@ -19,6 +20,7 @@ use crate::config::JobConfig;
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let output = cli.global.output;
     match cli.command {
+        Command::Run(args) => run::run(&args, output),
         Command::Check(args) => check::run(&args, output),
         Command::Checkpoints(command) => checkpoints::run(&command, output),
         Command::Generate(args) => generate::run(&args, output),
