@@ -1,10 +1,43 @@
-//! wip
+//! The commit point of a Weir job, and how the job resumes from it.
+//!
+//! ```text
+//!  worker 0..n                                   worker 0
+//!  ──────────                                    ────────
+//!  state parts   ─▶ put under names nobody   ┐
+//!  output parts     reads yet                ├─▶ manifest n+1, created only if absent ─▶ outputs become visible
+//!  totals                                    ┘        │ names its predecessor's hash
+//!                                                     ▼
+//!                              restart: newest manifest ─▶ repeat its commits ─▶ load state by key group
+//! ```
+//!
+//! - A manifest is the only commit point. A part that no manifest lists never happened.
+//! - Manifests are numbered without gaps and created with put-if-absent, so two attempts of one job can never
+//!   both publish number `n`; the loser stops ([`PublishError::Fenced`]).
+//! - Every manifest carries the hash of the one before it.
+//! - State parts are opaque here: bytes by kind and key group. What is in them is their writer's business.
+//!
+//! This crate knows epochs, attempts, offsets and object names; it knows nothing of clicks, Timely, Kafka or HTTP.
+
+mod assemble;
 mod groups;
 mod ids;
+mod journal;
 mod manifest;
+mod names;
+mod part;
+mod resume;
+mod retain;
 mod store;
 
+pub use assemble::{AssembleError, EpochEnd, ReadReport, Replaced, Settled, WorkerReport, assemble};
 pub use groups::{GroupRange, GroupSet, KEY_GROUPS, group_of, groups_of_worker, worker_of_group};
 pub use ids::{Attempt, Epoch, Offset, PartitionId, Sequence, WorkerIndex};
-pub use manifest::{FORMAT_VERSION, Manifest, OutputPart, PartitionCut, Position, Settings, StatePart, Totals};
+pub use journal::{Journal, JournalError, PublishError};
+pub use manifest::{
+    FORMAT_VERSION, Manifest, ManifestError, OutputPart, PartitionCut, Position, Settings, StatePart, Totals,
+};
+pub use names::Names;
+pub use part::{PartError, PartReader, PartWriter};
+pub use resume::{Refusal, check_settings};
+pub use retain::{Garbage, garbage};
 pub use store::{Created, ObjectInfo, Store, StoreError};

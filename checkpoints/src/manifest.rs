@@ -27,6 +27,9 @@ pub struct Manifest {
     pub previous: Option<String>,
     /// The attempt that wrote it.
     pub attempt: Attempt,
+    /// A random token of the process that wrote it: two processes that start the same attempt at the same instant
+    /// must not take each other's manifest for their own.
+    pub owner: String,
     /// How many workers wrote it.
     pub workers: u32,
     /// The last epoch that it covers.
@@ -51,9 +54,25 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Reads a stored manifest; `name` is for the error.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, ManifestError> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let unreadable =
+            |error: serde_json::Error| ManifestError::Unreadable { name: name.to_owned(), reason: error.to_string() };
+        let Format { format } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        if format != FORMAT_VERSION {
+            return Err(ManifestError::Format { name: name.to_owned(), found: format });
+        }
+        serde_json::from_slice(bytes).map_err(unreadable)
+    }
+
     /// The bytes that are stored, and hashed.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut bytes = serde_json::to_vec_pretty(self)?;
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
+        let unwritable = |error: serde_json::Error| ManifestError::Unwritable { reason: error.to_string() };
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(unwritable)?;
         bytes.push(b'\n');
         Ok(bytes)
     }
@@ -173,4 +192,33 @@ pub struct OutputPart {
     /// Whatever else the sink needs to commit it.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub details: serde_json::Value,
+}
+
+/// Why a manifest cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Another version of the format.
+    #[error(
+        "manifest `{name}` has format {found}, this build reads format {FORMAT_VERSION}; use a build that reads it, or start a new job under another name"
+    )]
+    Format {
+        /// Its name.
+        name: String,
+        /// Its format.
+        found: u32,
+    },
+    /// It is no manifest.
+    #[error("manifest `{name}` cannot be read: {reason}")]
+    Unreadable {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It has no JSON form.
+    #[error("a manifest cannot be written: {reason}")]
+    Unwritable {
+        /// Why.
+        reason: String,
+    },
 }

@@ -1,8 +1,44 @@
-//! Clicks through Timely.
-mod click;
-mod sink;
-mod source;
+//! Clicks through Timely: decode, dedup, windows, watermarks, and the traits of sources and sinks.
+//!
+//! ```text
+//!   Source ─▶ decode ─▶ [by click] dedup ─▶ [by ad] windows ─▶ Sink
+//!      └ offsets, event times ─▶ watermark        └──▶ checkpoints
+//! ```
+//!
+//! [`run`] runs a [`Job`]: a [`SourceFactory`], some [`SinkFactory`]s and a checkpoint store, wired by whoever knows the
+//! configuration. The graph is drawn in `graph/mod.rs`.
+//!
+//! - The same log and the same epoch cuts give the same rows, whatever the number of workers.
+//! - Every record read is in exactly one of: rejected, future, late, duplicate, counted.
+//! - Nothing shows before the manifest of its epoch exists.
+//!
+//! This crate knows neither Kafka nor HTTP nor storage clients.
 
-pub use click::*;
-pub use sink::*;
-pub use source::*;
+mod batch;
+mod click;
+mod decode;
+mod dedup;
+mod graph;
+mod intake;
+mod job;
+mod metrics;
+mod records;
+mod sink;
+mod sinks;
+mod sketch;
+mod source;
+mod time;
+mod windows;
+mod worker;
+
+pub use click::{AdKey, Click, ClickKey, MAX_EVENT_TIME_MS, event_time_ms};
+pub use decode::{Decoder, RejectReason, Rejection, extra_fields};
+pub use job::{CheckpointSettings, EpochSettings, Finished, Job, JobError, Layout, run};
+pub use metrics::{Committed, JobMetrics, StateFigures};
+pub use sink::{
+    Carried, ClickRow, Committer, Cut, DeadLetterRow, LateReason, Row, RowKind, Sink, SinkError, SinkFactory, Staged,
+    Staging, Window, WindowRow, WorkerContext,
+};
+pub use sketch::{Coupon, SketchError, UserSketch};
+pub use source::{Polled, Record, Source, SourceError, SourceFactory};
+pub use time::{END_OF_TIME_MS, PANE_MS, TimeSettings, is_closed, minute_of};

@@ -118,6 +118,19 @@ pub enum Row<'a> {
     DeadLetter(DeadLetterRow<'a>),
 }
 
+impl Row<'_> {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> RowKind {
+        match self {
+            Self::Window(_) => RowKind::Window,
+            Self::Archive(_) => RowKind::Archive,
+            Self::Late(..) => RowKind::Late,
+            Self::DeadLetter(_) => RowKind::DeadLetter,
+        }
+    }
+}
+
 /// The final result of one ad and window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WindowRow<'a> {

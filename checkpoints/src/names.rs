@@ -1,0 +1,92 @@
+//! Object names, built in one place.
+//!
+//! ```text
+//! <job>/manifests/00000000000000000042.json                 numbered without gaps
+//! <job>/state/00000000000000000871-3-0-dedup.part           epoch, attempt, worker, kind
+//! ```
+
+use crate::{Attempt, Epoch, Sequence, WorkerIndex};
+
+/// The names of one job's objects, below the checkpoint URL.
+#[derive(Debug, Clone)]
+pub struct Names {
+    job: String,
+}
+
+impl Names {
+    /// The names of the job `job`.
+    #[must_use]
+    pub fn new(job: &str) -> Self {
+        Self { job: job.to_owned() }
+    }
+
+    /// The job's name.
+    #[must_use]
+    pub fn job(&self) -> &str {
+        &self.job
+    }
+
+    /// The folder of all manifests.
+    #[must_use]
+    pub fn manifests(&self) -> String {
+        format!("{}/manifests/", self.job)
+    }
+
+    /// The manifest of one number.
+    #[must_use]
+    pub fn manifest(&self, sequence: Sequence) -> String {
+        format!("{}/manifests/{:020}.json", self.job, sequence.0)
+    }
+
+    /// The number of the manifest with this name.
+    #[must_use]
+    pub fn sequence_of(&self, name: &str) -> Option<Sequence> {
+        let digits = name.strip_prefix(&self.manifests())?.strip_suffix(".json")?;
+        if digits.len() != 20 {
+            return None;
+        }
+        digits.parse().ok().map(Sequence)
+    }
+
+    /// The folder of all state parts.
+    #[must_use]
+    pub fn state(&self) -> String {
+        format!("{}/state/", self.job)
+    }
+
+    /// The state part of one kind that a worker writes at the end of an epoch.
+    #[must_use]
+    pub fn part(&self, epoch: Epoch, attempt: Attempt, worker: WorkerIndex, kind: &str) -> String {
+        let kind = kind.replace('/', "-");
+        format!("{}/state/{:020}-{attempt}-{worker}-{kind}.part", self.job, epoch.0)
+    }
+
+    /// The epoch of the state part with this name.
+    #[must_use]
+    pub fn epoch_of_part(&self, name: &str) -> Option<Epoch> {
+        let file = name.strip_prefix(&self.state())?;
+        file.split('-').next()?.parse().ok().map(Epoch)
+    }
+
+    /// The attempt that wrote the state part with this name.
+    #[must_use]
+    pub fn attempt_of_part(&self, name: &str) -> Option<Attempt> {
+        let file = name.strip_prefix(&self.state())?;
+        file.split('-').nth(1)?.parse().ok().map(Attempt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        let names = Names::new("clicks");
+        assert_eq!(names.sequence_of(&names.manifest(Sequence(42))), Some(Sequence(42)));
+        assert_eq!(names.sequence_of("clicks/manifests/42.json"), None);
+        let part = names.part(Epoch(7), Attempt(3), WorkerIndex(1), "carried/clicks_raw");
+        assert_eq!(names.attempt_of_part(&part), Some(Attempt(3)));
+        assert!(!part.trim_start_matches(&names.state()).contains('/'));
+    }
+}

@@ -1,0 +1,58 @@
+//! What may be deleted: a pure decision over listings and the manifests that are kept.
+
+use std::collections::HashSet;
+
+use crate::{Attempt, Manifest, Names, ObjectInfo};
+
+/// Objects that nothing needs any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// State parts.
+    pub state: Vec<String>,
+    /// Manifests.
+    pub manifests: Vec<String>,
+}
+
+/// Decides what to delete.
+///
+/// - A state part goes when none of `kept` (the newest manifests: the restore points) lists it and a finished attempt wrote
+///   it, or `current` wrote it for an epoch that `kept` has passed. What the current attempt is writing just now stays.
+/// - A manifest goes when it is no restore point and was written before `manifests_before_ms`. They are kept for days, not
+///   minutes: they prove which offsets were covered, and a number that was deleted could be taken again by an attempt
+///   that slept for that long.
+#[must_use]
+pub fn garbage(
+    names: &Names,
+    kept: &[Manifest],
+    current: Attempt,
+    state: &[ObjectInfo],
+    manifests: &[ObjectInfo],
+    manifests_before_ms: i64,
+) -> Garbage {
+    let Some(newest) = kept.iter().max_by_key(|manifest| manifest.sequence) else {
+        return Garbage::default();
+    };
+    let oldest_kept = kept.iter().map(|manifest| manifest.sequence).min().unwrap_or_default();
+    let listed: HashSet<&str> =
+        kept.iter().flat_map(|manifest| &manifest.state).map(|part| part.name.as_str()).collect();
+    let finished = |object: &ObjectInfo| match names.attempt_of_part(&object.name) {
+        Some(attempt) if attempt < current => true,
+        Some(attempt) if attempt == current => {
+            names.epoch_of_part(&object.name).is_some_and(|epoch| epoch <= newest.epoch)
+        }
+        _ => false,
+    };
+    Garbage {
+        state: state
+            .iter()
+            .filter(|object| !listed.contains(object.name.as_str()) && finished(object))
+            .map(|object| object.name.clone())
+            .collect(),
+        manifests: manifests
+            .iter()
+            .filter(|object| names.sequence_of(&object.name).is_some_and(|sequence| sequence < oldest_kept))
+            .filter(|object| object.modified_ms < manifests_before_ms)
+            .map(|object| object.name.clone())
+            .collect(),
+    }
+}

@@ -1,0 +1,321 @@
+//! Operator `read`: polls the source, decodes, and sends every record where it belongs.
+//!
+//! ```text
+//!   record ─▶ decode ─┬─ no click ──────────────────▶ dead letters
+//!                     ├─ ahead of the log's clock ──▶ late table, reason `future`     (and the archive)
+//!                     ├─ its minute is closed ──────▶ late table, reason `late`       (and the archive)
+//!                     └─ else ──────────────────────▶ dedup                           (and the archive)
+//!
+//!   epoch E: Reading ──interval, records, a peer, all read, all ahead──▶ Closed ──agreement on E──▶ epoch E + 1: Reading
+//! ```
+//!
+//! Whatever happens, the operator keeps its capabilities until the last epoch is agreed on: a dropped capability looks like
+//! the end of the input.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use timely::container::{CapacityContainerBuilder, NoopBuilder};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{ProbeHandle, Scope, Stream, StreamVec};
+use timely::scheduling::Activator;
+use weir_checkpoints::{Manifest, PartitionId};
+
+use crate::batch::Batch;
+use crate::graph::clock::Timeline;
+use crate::graph::seal::{Piece, Sealer, Stage};
+use crate::intake::{Clicks, Intake, Lane};
+use crate::job::Outcome;
+use crate::records::{AdName, EpochReport};
+use crate::sinks::Sinks;
+use crate::time::Agreement;
+use crate::worker::Place;
+use crate::{Cut, Job, JobError, Polled, Source};
+
+/// How many records of one partition are read in one go. Small enough that a worker answers its peers within a few
+/// milliseconds.
+const POLL_RECORDS: usize = 2048;
+
+/// How long the operator sleeps when there is nothing to read.
+const IDLE_WAIT: Duration = Duration::from_millis(1);
+
+/// How many epochs may end after one whose checkpoint is being committed; then reading waits.
+const MAX_EPOCHS_IN_FLIGHT: u64 = 120;
+
+/// What the operator works on.
+pub(crate) struct ReadParts {
+    pub(crate) job: Arc<Job>,
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) partitions: Vec<PartitionId>,
+    pub(crate) sinks: Sinks,
+    pub(crate) place: Place,
+    pub(crate) timeline: Timeline,
+    pub(crate) sealer: Sealer,
+    pub(crate) probe: ProbeHandle<u64>,
+    pub(crate) outcome: Arc<Outcome>,
+}
+
+/// The streams: clicks for dedup, names of ads, reports on epochs.
+pub(crate) type Streams<'scope> =
+    (Stream<'scope, u64, Batch<Clicks>>, StreamVec<'scope, u64, AdName>, StreamVec<'scope, u64, EpochReport>);
+
+pub(crate) fn read<'scope>(scope: Scope<'scope, u64>, parts: ReadParts, manifest: &Manifest) -> Streams<'scope> {
+    let mut builder = OperatorBuilder::new("read".to_owned(), scope);
+    let (clicks, clicks_stream) = builder.new_output();
+    let (names, names_stream) = builder.new_output();
+    let (reports, reports_stream) = builder.new_output();
+    let mut clicks = OutputBuilder::<u64, NoopBuilder<Batch<Clicks>>>::from(clicks);
+    let mut names = OutputBuilder::<u64, CapacityContainerBuilder<Vec<AdName>>>::from(names);
+    let mut reports = OutputBuilder::<u64, CapacityContainerBuilder<Vec<EpochReport>>>::from(reports);
+    let activator = scope.activator_for(Rc::clone(&builder.operator_info().address));
+    let outcome = Arc::clone(&parts.outcome);
+    let mut reader = Reader::new(parts, manifest, activator);
+    builder.build(move |mut capabilities| {
+        let first = reader.epoch;
+        capabilities.iter_mut().for_each(|capability| capability.downgrade(&first));
+        let mut held = <[Capability<u64>; 3]>::try_from(capabilities).ok();
+        move |_frontiers| {
+            let Some([for_clicks, for_names, for_reports]) = &mut held else { return };
+            if outcome.failed() {
+                return;
+            }
+            let report = match reader.step() {
+                Ok(report) => report,
+                Err(error) => return outcome.fail(error),
+            };
+            let batches = if report.is_some() { reader.intake.outbox.all() } else { reader.intake.outbox.full() };
+            clicks.activate().session_with_builder(for_clicks).give_containers(batches.iter_mut());
+            batches.clear();
+            names.activate().session(for_names).give_iterator(reader.intake.names.drain(..));
+            if let Some(report) = report {
+                reports.activate().session(for_reports).give(report);
+                let next = reader.epoch + 1;
+                for capability in [for_clicks, for_names, for_reports] {
+                    capability.downgrade(&next);
+                }
+            }
+            if reader.phase == Phase::Finished {
+                held = None;
+            }
+        }
+    });
+    (clicks_stream, names_stream, reports_stream)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Reading,
+    /// The epoch has ended here; what all workers agree on is awaited.
+    Closed,
+    /// The epoch is agreed on, but too much is not yet committed to go on.
+    Waiting,
+    Finished,
+}
+
+struct Reader {
+    job: Arc<Job>,
+    source: Box<dyn Source>,
+    intake: Intake,
+    place: Place,
+    timeline: Timeline,
+    sealer: Sealer,
+    probe: ProbeHandle<u64>,
+    activator: Activator,
+    phase: Phase,
+    epoch: u64,
+    opened: Instant,
+    /// The partition to be read next.
+    turn: usize,
+    watermark_ms: Option<i64>,
+    /// The last checkpoint epoch that was agreed on.
+    checkpoint: u64,
+    checkpointed: Instant,
+    /// All partitions had ended when the epoch before ended.
+    ended_before: bool,
+}
+
+impl Reader {
+    fn new(parts: ReadParts, manifest: &Manifest, activator: Activator) -> Self {
+        let ReadParts { job, source, partitions, sinks, place, timeline, sealer, probe, .. } = parts;
+        let lanes =
+            partitions.into_iter().map(|id| Lane::resume(id, manifest, source.position(id).next_offset)).collect();
+        let intake = Intake::new(&job, place, sinks, lanes, manifest.closed_until_ms);
+        Self {
+            job,
+            source,
+            intake,
+            place,
+            timeline,
+            sealer,
+            probe,
+            activator,
+            phase: Phase::Reading,
+            epoch: place.first_epoch,
+            opened: Instant::now(),
+            turn: 0,
+            watermark_ms: manifest.watermark_ms,
+            checkpoint: manifest.epoch.0,
+            checkpointed: Instant::now(),
+            ended_before: false,
+        }
+    }
+
+    /// Does a bit of whatever is next, and arranges to be called again. Returns this worker's report when an epoch ends.
+    fn step(&mut self) -> Result<Option<EpochReport>, JobError> {
+        match self.phase {
+            Phase::Finished => {}
+            Phase::Reading => return self.step_reading(),
+            Phase::Closed => self.step_closed()?,
+            Phase::Waiting => self.step_waiting(),
+        }
+        Ok(None)
+    }
+
+    fn step_reading(&mut self) -> Result<Option<EpochReport>, JobError> {
+        let visited = self.poll_all()?;
+        if self.epoch_is_over() {
+            self.phase = Phase::Closed;
+            self.activator.activate();
+            return Ok(Some(self.report()));
+        }
+        if visited > 0 {
+            self.activator.activate()
+        } else {
+            self.activator.activate_after(IDLE_WAIT)
+        }
+        Ok(None)
+    }
+
+    /// One round over the partitions. Returns the number of records visited.
+    fn poll_all(&mut self) -> Result<usize, JobError> {
+        let mut visited = 0;
+        for _ in 0..self.intake.lanes.len() {
+            self.turn = (self.turn + 1) % self.intake.lanes.len();
+            visited += self.poll(self.turn)?;
+            if self.intake.records >= self.job.epoch.max_records {
+                break;
+            }
+        }
+        Ok(visited)
+    }
+
+    fn poll(&mut self, lane: usize) -> Result<usize, JobError> {
+        let limit_ms = self.watermark_ms.map(|watermark| watermark.saturating_add(self.job.time.max_partition_lead_ms));
+        let Some(partition) = self.intake.readable(lane, limit_ms) else { return Ok(0) };
+        self.intake.turn_to(lane);
+        let intake = &mut self.intake;
+        let polled = self.source.poll(partition, POLL_RECORDS, &mut |record| intake.take(&record))?;
+        intake.check()?;
+        Ok(match polled {
+            Polled::Records(visited) => {
+                intake.caught_up(lane, false);
+                visited
+            }
+            Polled::Pending => 0,
+            Polled::CaughtUp => {
+                intake.caught_up(lane, true);
+                0
+            }
+            Polled::Ended => {
+                intake.end(lane);
+                0
+            }
+        })
+    }
+
+    fn epoch_is_over(&self) -> bool {
+        let limit_ms = self.watermark_ms.map(|watermark| watermark.saturating_add(self.job.time.max_partition_lead_ms));
+        let ended = self.intake.all_ended();
+        self.opened.elapsed() >= self.job.epoch.interval
+            || self.intake.records >= self.job.epoch.max_records
+            || self.timeline.someone_ended(self.epoch)
+            || self.job.stop.load(Ordering::Relaxed)
+            || (ended && !self.ended_before)
+            || (!ended && self.intake.all_ahead(limit_ms))
+    }
+
+    fn report(&mut self) -> EpochReport {
+        self.ended_before = self.intake.all_ended();
+        EpochReport {
+            epoch: self.epoch,
+            partitions: self.intake.partition_reports(),
+            checkpoint: self.wants_checkpoint(),
+            stop: self.job.stop.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The clock is worker 0's; the bytes are everybody's own. One checkpoint is under way at a time, unless the job wants
+    /// every epoch sealed.
+    fn wants_checkpoint(&self) -> bool {
+        let interval = self.job.checkpoint.interval;
+        let due = self.place.worker.0 == 0 && self.checkpointed.elapsed() >= interval;
+        let full = self.intake.archive_bytes >= self.job.checkpoint.max_archive_bytes;
+        interval.is_zero() || ((due || full) && self.is_committed(self.checkpoint))
+    }
+
+    /// Whether all checkpoints up to this epoch are committed.
+    fn is_committed(&self, epoch: u64) -> bool {
+        epoch < self.place.first_epoch || !self.probe.less_equal(&epoch)
+    }
+
+    fn step_closed(&mut self) -> Result<(), JobError> {
+        let Some(agreement) = self.timeline.agreement(self.epoch) else {
+            self.activator.activate_after(IDLE_WAIT / 4);
+            return Ok(());
+        };
+        self.publish_figures();
+        self.watermark_ms = agreement.end.watermark_ms;
+        if agreement.checkpoint {
+            self.checkpoint(&agreement)?;
+        }
+        self.phase = if agreement.last { Phase::Finished } else { Phase::Waiting };
+        self.intake.end_epoch(agreement.end.closed_until_ms);
+        self.step_waiting();
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, agreement: &Agreement) -> Result<(), JobError> {
+        let offsets =
+            self.intake.lanes.iter().map(|lane| (lane.id, lane.from, self.source.position(lane.id).next_offset));
+        let cut = Cut { epoch: agreement.end.epoch, last: agreement.end.ended, offsets: offsets.collect() };
+        let mut read = BTreeMap::new();
+        for lane in &mut self.intake.lanes {
+            read.insert(lane.id, lane.cut(self.source.position(lane.id)));
+        }
+        let work = self.intake.stage(&cut, &self.sealer)?;
+        self.sealer.add(Stage::Read, agreement, Piece { read, work, ..Piece::default() });
+        self.checkpoint = self.epoch;
+        self.checkpointed = Instant::now();
+        Ok(())
+    }
+
+    /// Opens the next epoch, unless what is not yet committed has grown too large.
+    fn step_waiting(&mut self) {
+        if self.phase == Phase::Finished {
+            return;
+        }
+        let full =
+            self.intake.archive_bytes >= self.job.checkpoint.max_archive_bytes && !self.is_committed(self.checkpoint);
+        if full || !self.is_committed(self.epoch.saturating_sub(MAX_EPOCHS_IN_FLIGHT)) {
+            self.activator.activate_after(IDLE_WAIT);
+            return;
+        }
+        self.epoch += 1;
+        self.opened = Instant::now();
+        self.phase = Phase::Reading;
+        self.activator.activate();
+    }
+
+    fn publish_figures(&mut self) {
+        let metrics = &self.job.metrics;
+        metrics.add_read(&self.intake.take_figures());
+        for lane in &self.intake.lanes {
+            metrics.set_lag(lane.id, self.source.lag(lane.id));
+        }
+    }
+}

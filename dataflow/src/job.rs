@@ -1,0 +1,186 @@
+//! A job: what to read, how to count, where to put it; and how it is run.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use weir_checkpoints::{AssembleError, JournalError, Manifest, PartError, PublishError, Settings, Store, StoreError};
+
+use crate::metrics::JobMetrics;
+use crate::time::TimeSettings;
+use crate::{SinkError, SinkFactory, SourceError, SourceFactory, worker};
+
+/// Everything that a job needs to run.
+pub struct Job {
+    /// Its name; names its checkpoints.
+    pub name: String,
+    /// How it treats time.
+    pub time: TimeSettings,
+    /// How long a click id is remembered, in milliseconds of watermark.
+    pub dedup_horizon_ms: i64,
+    /// When an epoch ends.
+    pub epoch: EpochSettings,
+    /// When a checkpoint is taken, and how long it is kept.
+    pub checkpoint: CheckpointSettings,
+    /// Whether fields that Weir does not know are handed to the archive.
+    pub extra_fields: bool,
+    /// The settings that stored state depends on; a job with others does not resume.
+    pub settings: Settings,
+    /// What is read.
+    pub source: Arc<dyn SourceFactory>,
+    /// What is written.
+    pub sinks: Vec<Arc<dyn SinkFactory>>,
+    /// Where the checkpoints are.
+    pub store: Arc<dyn Store>,
+    /// Its figures, kept up to date while it runs.
+    pub metrics: Arc<JobMetrics>,
+    /// Set from outside to end it: it finishes the epoch, takes a checkpoint and returns.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// When an epoch ends: at the first of these.
+#[derive(Debug, Clone, Copy)]
+pub struct EpochSettings {
+    /// After this time.
+    pub interval: Duration,
+    /// After this many records of one worker.
+    pub max_records: u64,
+}
+
+/// When a checkpoint is taken, and how long it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckpointSettings {
+    /// At the first end of an epoch after this time; zero seals every epoch.
+    pub interval: Duration,
+    /// Or after this many bytes for the archive on one worker; bounds the memory of what is not yet written.
+    pub max_archive_bytes: u64,
+    /// How many manifests keep their state: the restore points.
+    pub retain: usize,
+    /// How long manifests are kept.
+    pub retain_manifests: Duration,
+}
+
+/// How the workers are laid out.
+#[derive(Debug, Clone)]
+pub enum Layout {
+    /// This many threads of this process.
+    Threads(usize),
+    /// Several processes that reach each other over TCP.
+    Cluster {
+        /// Which of them this is.
+        process: usize,
+        /// The address of each.
+        hosts: Vec<String>,
+        /// Threads of each.
+        threads: usize,
+    },
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its last manifest; known to the process of worker 0 alone.
+    pub manifest: Option<Manifest>,
+}
+
+/// Runs a job until its source ends, it is told to stop, or it fails.
+pub fn run(job: Job, layout: Layout) -> Result<Finished, JobError> {
+    let job = Arc::new(job);
+    let outcome = Arc::new(Outcome::default());
+    let guards = {
+        let (job, outcome) = (Arc::clone(&job), Arc::clone(&outcome));
+        timely::execute(layout.config(), move |worker| worker::work(worker, &job, &outcome))
+            .map_err(JobError::Timely)?
+    };
+    for result in guards.join() {
+        result.map_err(JobError::Timely)?;
+    }
+    match outcome.take_failure() {
+        Some(failure) => Err(failure),
+        None => Ok(Finished { manifest: lock(&outcome.manifest).take() }),
+    }
+}
+
+impl Layout {
+    fn config(self) -> timely::Config {
+        match self {
+            Self::Threads(1) => timely::Config::thread(),
+            Self::Threads(threads) => timely::Config::process(threads),
+            Self::Cluster { process, hosts, threads } => timely::Config {
+                communication: timely::CommunicationConfig::Cluster {
+                    threads,
+                    process,
+                    addresses: hosts,
+                    report: false,
+                    zerocopy: false,
+                },
+                worker: timely::WorkerConfig::default(),
+            },
+        }
+    }
+}
+
+/// What the workers of a process leave behind.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    failed: AtomicBool,
+    failure: Mutex<Option<JobError>>,
+    manifest: Mutex<Option<Manifest>>,
+}
+
+impl Outcome {
+    /// Notes a failure, which stops the workers. Only the first one counts: those that follow are its consequences.
+    pub(crate) fn fail(&self, error: JobError) {
+        lock(&self.failure).get_or_insert(error);
+        self.failed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Notes the newest manifest.
+    pub(crate) fn set_manifest(&self, manifest: Manifest) {
+        *lock(&self.manifest) = Some(manifest);
+    }
+
+    fn take_failure(&self) -> Option<JobError> {
+        lock(&self.failure).take()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a job ended before its time. Nothing after its last manifest was committed.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The source failed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A sink failed.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// State could not be written or read.
+    #[error(transparent)]
+    State(#[from] PartError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The chain of manifests could not be read or begun.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A manifest could not be added, for one because another attempt took over.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// An invariant does not hold: the counts would be wrong.
+    #[error("the checkpoint would break an invariant, so it was not written: {0}")]
+    Invariant(#[from] AssembleError),
+    /// A message between workers could not be read or written.
+    #[error("a report between workers is damaged: {0}")]
+    Report(#[from] serde_json::Error),
+    /// Timely could not start or stop its workers.
+    #[error("timely: {0}")]
+    Timely(String),
+}

@@ -1,0 +1,133 @@
+//! The windows of one ad.
+
+use crate::sketch::Coupon;
+use crate::time::PANE_MS;
+use crate::{AdKey, Window};
+
+use super::{Closed, Tally, stored};
+
+/// One ad's open panes and accumulators.
+#[derive(Debug)]
+pub(super) struct AdState {
+    pub(super) key: AdKey,
+    pub(super) name: Box<str>,
+    /// Open minutes, in no order: there are a dozen at most, and the newest, which gets nearly all clicks, is last.
+    panes: Vec<Pane>,
+    longer: Vec<Accumulator>,
+}
+
+#[derive(Debug)]
+pub(super) struct Pane {
+    minute: u32,
+    changed: bool,
+    tally: Tally,
+}
+
+/// A window of five minutes or an hour under way: the sum of its closed panes.
+#[derive(Debug)]
+struct Accumulator {
+    window: Window,
+    start_ms: i64,
+    changed: bool,
+    tally: Tally,
+}
+
+impl Pane {
+    #[inline]
+    pub(super) fn add(&mut self, coupon: Coupon) {
+        self.changed = true;
+        self.tally.clicks += 1;
+        self.tally.users.update(coupon);
+    }
+
+    fn start_ms(&self) -> i64 {
+        i64::from(self.minute) * PANE_MS
+    }
+}
+
+impl AdState {
+    pub(super) fn new(key: AdKey, name: String) -> Self {
+        Self { key, name: name.into_boxed_str(), panes: Vec::new(), longer: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.panes.is_empty() && self.longer.is_empty()
+    }
+
+    /// The pane of a minute, opened if need be.
+    #[inline]
+    pub(super) fn pane(&mut self, minute: u32) -> &mut Pane {
+        let at = match self.panes.iter().rposition(|pane| pane.minute == minute) {
+            Some(at) => at,
+            None => {
+                self.panes.push(Pane { minute, changed: true, tally: Tally::default() });
+                self.panes.len() - 1
+            }
+        };
+        &mut self.panes[at]
+    }
+
+    /// Closes what `closed` says of a window's end, shortest windows first, and visits it in the order of time.
+    pub(super) fn close(&mut self, closed: impl Fn(i64) -> bool, visit: &mut impl FnMut(Closed<'_>)) {
+        let mut panes: Vec<Pane> = self.panes.extract_if(.., |pane| closed(pane.start_ms() + PANE_MS)).collect();
+        panes.sort_unstable_by_key(|pane| pane.minute);
+        for pane in panes {
+            let start_ms = pane.start_ms();
+            visit(Closed { ad_id: &self.name, window: Window::OneMinute, start_ms, tally: &pane.tally });
+            for window in [Window::FiveMinutes, Window::OneHour] {
+                self.accumulator(window, start_ms).fold(&pane.tally);
+            }
+        }
+        let mut longer: Vec<Accumulator> =
+            self.longer.extract_if(.., |sum| closed(sum.start_ms + sum.window.length_ms())).collect();
+        longer.sort_unstable_by_key(|sum| (sum.window, sum.start_ms));
+        for sum in longer {
+            visit(Closed { ad_id: &self.name, window: sum.window, start_ms: sum.start_ms, tally: &sum.tally });
+        }
+    }
+
+    /// The accumulator of the window around an instant, begun if need be.
+    fn accumulator(&mut self, window: Window, instant_ms: i64) -> &mut Accumulator {
+        let start_ms = instant_ms.div_euclid(window.length_ms()) * window.length_ms();
+        let at = match self.longer.iter().position(|sum| sum.window == window && sum.start_ms == start_ms) {
+            Some(at) => at,
+            None => {
+                self.longer.push(Accumulator { window, start_ms, changed: true, tally: Tally::default() });
+                self.longer.len() - 1
+            }
+        };
+        &mut self.longer[at]
+    }
+
+    /// Appends the changed windows, or all of them, in their stored form; nothing where there is none.
+    pub(super) fn write(&mut self, whole: bool, block: &mut Vec<u8>) {
+        let panes = self.panes.iter().filter(|pane| whole || pane.changed);
+        let panes = panes.map(|pane| (Window::OneMinute, pane.start_ms(), &pane.tally));
+        let longer = self.longer.iter().filter(|sum| whole || sum.changed);
+        let longer = longer.map(|sum| (sum.window, sum.start_ms, &sum.tally));
+        stored::write_ad(self.key, &self.name, panes.chain(longer), block);
+        self.panes.iter_mut().for_each(|pane| pane.changed = false);
+        self.longer.iter_mut().for_each(|sum| sum.changed = false);
+    }
+
+    /// Sets a window to a stored value.
+    pub(super) fn restore(&mut self, window: Window, start_ms: i64, tally: Tally) {
+        if window == Window::OneMinute {
+            let pane = self.pane(crate::time::minute_of(start_ms));
+            pane.tally = tally;
+            pane.changed = false;
+            return;
+        }
+        let sum = self.accumulator(window, start_ms);
+        sum.tally = tally;
+        sum.changed = false;
+    }
+}
+
+impl Accumulator {
+    fn fold(&mut self, pane: &Tally) {
+        self.changed = true;
+        self.tally.clicks += pane.clicks;
+        self.tally.users.merge(&pane.users);
+    }
+}

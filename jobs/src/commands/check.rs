@@ -1,0 +1,137 @@
+//! `weir check`: whether a job could run, before anything runs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use weir_checkpoints::{Created, Store, StoreError};
+
+use crate::Failure;
+use crate::cli::JobArgs;
+use crate::commands::{load, open_store, wiring};
+use crate::config::{DEFAULTS, JobConfig, SourceConfig, format_duration_ms};
+use crate::output::{Output, print_text, table};
+
+/// Checks a job file, and whether its source and stores can be reached
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CheckArgs {
+    /// The job file
+    #[arg(value_name = "JOB.toml", required_unless_present = "defaults")]
+    job: Option<PathBuf>,
+    /// Sets a key of the job file, before the environment (WEIR_JOB__WORKERS=4) and the file
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    definitions: Vec<String>,
+    /// Prints all keys of a job file with their defaults, and checks nothing
+    #[arg(long, conflicts_with = "job")]
+    defaults: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weir check job.toml
+  weir check job.toml -D source.brokers=127.0.0.1:9092
+  weir check --defaults > job.toml
+
+The stores are tried with a small object that is written, read and deleted again.
+Exit codes: 0 all is well, 1 something cannot be reached, 2 the configuration is wrong.";
+
+/// What was looked at, and what was found.
+#[derive(Debug, Serialize)]
+struct Check {
+    what: &'static str,
+    place: String,
+    ok: bool,
+    result: String,
+}
+
+impl Check {
+    fn of(what: &'static str, place: String, outcome: Result<String, String>) -> Self {
+        let ok = outcome.is_ok();
+        let (Ok(result) | Err(result)) = outcome;
+        Self { what, place, ok, result }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let mark = if self.ok { "ok" } else { "FAILED" };
+        vec![mark.to_owned(), self.what.to_owned(), self.place.clone(), self.result.clone()]
+    }
+}
+
+pub(crate) fn run(args: &CheckArgs, output: Output) -> Result<(), Failure> {
+    let Some(job) = args.job.clone().filter(|_| !args.defaults) else {
+        return Ok(print_text(DEFAULTS)?);
+    };
+    let arguments = JobArgs { job, definitions: args.definitions.clone() };
+    let config = load(&arguments)?;
+    let checks = [
+        Check::of("configuration", arguments.job.display().to_string(), Ok(summary(&config))),
+        check_source(&config),
+        check_store("checkpoints", config.checkpoint.url.as_str(), &config.name),
+        check_store("tables", config.tables.url.as_str(), &config.name),
+    ];
+    output.print(&checks, |checks| table(&["", "what", "where", "result"], &[], checks.iter().map(Check::row)))?;
+    let failed: Vec<&str> = checks.iter().filter(|check| !check.ok).map(|check| check.what).collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(anyhow::anyhow!("job {} cannot run: {}", config.name, failed.join(", "))).map_err(Failure::Failed)
+    }
+}
+
+fn summary(config: &JobConfig) -> String {
+    let lateness = format_duration_ms(config.time.allowed_lateness_ms);
+    let checkpoints = format_duration_ms(config.checkpoint.interval_ms);
+    format!("job {}, {} workers, lateness {lateness}, checkpoint every {checkpoints}", config.name, config.workers)
+}
+
+fn check_source(config: &JobConfig) -> Check {
+    let place = match &config.source {
+        SourceConfig::Kafka { brokers, topic, .. } => format!("kafka://{brokers}/{topic}"),
+        SourceConfig::Ndjson { url, .. } => url.to_string(),
+    };
+    let partitions = || -> anyhow::Result<String> {
+        let partitions = wiring::source(config)?.partitions()?;
+        Ok(format!("{} partitions", partitions.len()))
+    };
+    Check::of("source", place, partitions().map_err(|error| format!("{error:#}")))
+}
+
+fn check_store(what: &'static str, url: &str, job: &str) -> Check {
+    let probe = || -> anyhow::Result<String> {
+        let store = open_store(url)?;
+        probe_store(store.as_ref(), &format!("{job}/probe-{}-{}", std::process::id(), nanoseconds()))?;
+        Ok("written, read, created once only, deleted".to_owned())
+    };
+    Check::of(what, url.to_owned(), probe().map_err(|error| format!("{error:#}")))
+}
+
+/// Does with a small object what a job does with its own. That it can be created once only is what fences attempts.
+fn probe_store(store: &dyn Store, name: &str) -> anyhow::Result<()> {
+    const CONTENTS: &[u8] = b"weir check\n";
+    let tried = || -> anyhow::Result<()> {
+        anyhow::ensure!(
+            store.put_if_absent(name, CONTENTS.to_vec())? == Created::New,
+            "object `{name}` is there already"
+        );
+        anyhow::ensure!(
+            store.get(name)?.as_deref() == Some(CONTENTS),
+            "object `{name}` reads back with other contents"
+        );
+        match store.put_if_absent(name, b"another".to_vec()) {
+            Ok(Created::Exists) => Ok(()),
+            Ok(Created::New) => anyhow::bail!(
+                "object `{name}` could be created twice: the store ignores If-None-Match, and two attempts of a job \
+                 could both commit; use another store"
+            ),
+            Err(error) => Err(StoreError::into(error)),
+        }
+    };
+    let outcome = tried();
+    store.delete(name)?;
+    outcome
+}
+
+fn nanoseconds() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos())
+}

@@ -1,0 +1,37 @@
+//! One command a file.
+
+pub(crate) mod check;
+pub(crate) mod checkpoints;
+pub(crate) mod generate;
+pub(crate) mod run;
+pub(crate) mod verify;
+mod wiring;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use weir_checkpoints::Store;
+
+use crate::Failure;
+use crate::cli::{Cli, Command, JobArgs};
+use crate::config::JobConfig;
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    let output = cli.global.output;
+    match cli.command {
+        Command::Run(args) => run::run(&args, output),
+        Command::Check(args) => check::run(&args, output),
+        Command::Checkpoints(command) => checkpoints::run(&command, output),
+        Command::Generate(args) => generate::run(&args, output),
+        Command::Verify(args) => verify::run(&args, output),
+    }
+}
+
+fn load(args: &JobArgs) -> Result<JobConfig, Failure> {
+    Ok(JobConfig::load(&args.job, &args.definitions)?)
+}
+
+fn open_store(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+    weir_connectors::objects::open(url).with_context(|| format!("cannot open {url}"))
+}

@@ -1,0 +1,164 @@
+//! What a job is to do: the job file, read, completed and checked.
+//!
+//! ```text
+//!   default.toml ◀ job file ◀ environment ◀ -D flags ──▶ Layers (raw) ──▶ validate ──▶ JobConfig
+//! ```
+//!
+//! Whoever holds a [`JobConfig`] holds values that are in range and fit together; nothing checks them again.
+
+mod error;
+mod keys;
+mod layers;
+mod validate;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use url::Url;
+
+pub use error::ConfigError;
+use layers::Layers;
+pub use layers::Origin;
+pub use values::{format_duration_ms, is_name, parse_duration_ms, parse_location};
+
+/// All keys with their defaults and what they mean.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+/// A checked job configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobConfig {
+    /// The job's name.
+    pub name: String,
+    /// The region column of its tables, if it has one.
+    pub region: Option<String>,
+    /// How many workers this process runs.
+    pub workers: u32,
+    /// Where clicks come from.
+    pub source: SourceConfig,
+    /// Watermarks and lateness.
+    pub time: TimeConfig,
+    /// How long click ids are remembered, in event time.
+    pub dedup_horizon_ms: u64,
+    /// When a worker cuts its input.
+    pub epoch: EpochConfig,
+    /// Checkpoints.
+    pub checkpoint: CheckpointConfig,
+    /// The Delta tables.
+    pub tables: TablesConfig,
+    /// The archive; none where it is switched off.
+    pub archive: Option<ArchiveConfig>,
+    /// Where metrics are served, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// Where clicks come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// A Kafka topic.
+    Kafka {
+        /// Bootstrap brokers.
+        brokers: String,
+        /// The topic.
+        topic: String,
+        /// The topic for records that are no clicks.
+        dead_letter_topic: String,
+        /// Settings for librdkafka, as they are.
+        settings: BTreeMap<String, String>,
+    },
+    /// NDJSON files.
+    Ndjson {
+        /// A file, a folder or a prefix.
+        url: Url,
+        /// Whether to read on as the log grows.
+        follow: bool,
+    },
+}
+
+/// Watermarks and lateness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeConfig {
+    /// How far a partition's clicks may be out of order.
+    pub out_of_orderness_ms: u64,
+    /// How long a fired window is still updated.
+    pub allowed_lateness_ms: u64,
+    /// After how much quiet a partition no longer holds back the watermark.
+    pub idle_timeout_ms: u64,
+    /// How far ahead of the log's clock a click may be.
+    pub max_future_skew_ms: u64,
+    /// How far ahead of the watermark a partition may be read.
+    pub max_partition_lead_ms: u64,
+}
+
+/// When a worker cuts its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochConfig {
+    /// After this time …
+    pub interval_ms: u64,
+    /// … or this many records.
+    pub max_records: u64,
+}
+
+/// Checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointConfig {
+    /// Where they are kept.
+    pub url: Url,
+    /// How often they are taken.
+    pub interval_ms: u64,
+    /// The interval in whole epochs, at least one.
+    pub interval_epochs: u64,
+    /// How many are kept to restart from.
+    pub retain: u32,
+    /// How long manifests are kept.
+    pub retain_manifests_ms: u64,
+}
+
+/// The Delta tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TablesConfig {
+    /// Their root.
+    pub url: Url,
+    /// The size that a data file should have.
+    pub target_file_bytes: u64,
+    /// The longest time between two data files.
+    pub roll_interval_ms: u64,
+}
+
+/// The archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveConfig {
+    /// Whether fields that Weir does not know are kept.
+    pub extra: bool,
+}
+
+impl JobConfig {
+    /// Reads a job file, with the environment and `-D` definitions on top.
+    pub fn load(path: &Path, definitions: &[String]) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        // Variables that are not UTF-8 can be none of ours.
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::parse(&text, path, environment, definitions)
+    }
+
+    /// The same with everything given.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+        definitions: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Layers::default();
+        layers.add_toml(DEFAULTS, Path::new("the built-in defaults"), &Origin::Default)?;
+        layers.add_toml(text, path, &Origin::File(path.to_owned()))?;
+        layers.add_environment(environment)?;
+        layers.add_definitions(definitions)?;
+        validate::validate(&layers)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
+use weir_checkpoints::{
+    Attempt, Epoch, FORMAT_VERSION, Offset, PartitionCut, PartitionId, Position, Sequence, Settings, Totals,
+};
+
+use super::*;
+use crate::generate::{ExpectedWindow, PartitionBy, Shares, StreamOptions, Target, generate};
+
+/// What a job that made no mistake has left behind: stores in a folder, and the oracle.
+struct World {
+    _folder: tempfile::TempDir,
+    checkpoints: Arc<dyn Store>,
+    tables: Arc<dyn Store>,
+    oracle: PathBuf,
+    windows: Vec<ExpectedWindow>,
+    manifests: Vec<Manifest>,
+    late_rows: u64,
+    raw_rows: u64,
+    agg_epoch: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let oracle = folder.path().join("oracle.ndjson");
+        let target = Target::Folder(folder.path().join("log"));
+        generate(&options(), &[], false, &target, Some(&oracle), None, |_| {}).unwrap();
+        let reader = OracleReader::open(&oracle).unwrap();
+        let expected = reader.header().totals;
+        let windows: Vec<ExpectedWindow> = reader.map(Result::unwrap).filter(|window| window.clicks > 0).collect();
+        let totals = Totals {
+            read: expected.read,
+            rejected: expected.rejected,
+            future: expected.future,
+            late: expected.late,
+            duplicate: expected.duplicate,
+            counted: expected.counted,
+        };
+        let open = |name: &str| {
+            let url = format!("file://{}", folder.path().join(name).display());
+            weir_connectors::objects::open(&url).unwrap()
+        };
+        Self {
+            checkpoints: open("checkpoints"),
+            tables: open("tables"),
+            manifests: vec![manifest(0, 0, Totals::default(), None), manifest(1, 7, totals, Some(i64::MAX))],
+            windows,
+            late_rows: totals.late + totals.future,
+            raw_rows: totals.read - totals.rejected,
+            agg_epoch: 7,
+            oracle,
+            _folder: folder,
+        }
+    }
+
+    /// Stores everything, and verifies it.
+    fn verify(&self, late_for_certain: bool) -> Report {
+        self.store_manifests();
+        for (number, window) in ["1m", "5m", "1h"].into_iter().enumerate() {
+            let rows = self.windows.iter().filter(|row| row.window == window);
+            self.store_file("clicks_agg", number, Some(window), self.agg_epoch, agg_batch(rows));
+        }
+        self.store_file("clicks_late", 0, None, 7, offsets_batch(self.late_rows));
+        self.store_file("clicks_raw", 0, None, 7, offsets_batch(self.raw_rows));
+        verify(&Verification {
+            job: "clicks",
+            checkpoints: self.checkpoints.as_ref(),
+            tables: self.tables.as_ref(),
+            tables_url: "file:///tables",
+            archive: true,
+            oracle: Some(&self.oracle),
+            late_for_certain,
+        })
+        .unwrap()
+    }
+
+    fn store_manifests(&self) {
+        let mut previous = None;
+        for manifest in &self.manifests {
+            let linked = Manifest { previous: manifest.previous.clone().or(previous), ..manifest.clone() };
+            let bytes = linked.to_bytes().unwrap();
+            previous = Some(Manifest::hash(&bytes));
+            self.checkpoints.put(&Names::new("clicks").manifest(linked.sequence), bytes).unwrap();
+        }
+    }
+
+    fn store_file(&self, table: &str, version: usize, window: Option<&str>, epoch: u64, batch: RecordBatch) {
+        let path = format!("part-{version}.parquet");
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.append_key_value_metadata(KeyValue::new("weir.epoch".to_owned(), epoch.to_string()));
+        writer.write(&batch).unwrap();
+        self.tables.put(&format!("{table}/{path}"), writer.into_inner().unwrap()).unwrap();
+        let values = window.map_or_else(|| serde_json::json!({}), |window| serde_json::json!({ "window": window }));
+        let add = serde_json::json!({ "add": { "path": path, "partitionValues": values, "size": 1, "dataChange": true } });
+        let name = format!("{table}/_delta_log/{version:020}.json");
+        self.tables.put(&name, format!("{{\"commitInfo\":{{}}}}\n{add}\n").into_bytes()).unwrap();
+    }
+}
+
+fn options() -> StreamOptions {
+    StreamOptions {
+        seed: 5,
+        generation: 0,
+        records: 20_000,
+        partitions: 2,
+        partition_by: PartitionBy::Even,
+        ads: 20,
+        ad_skew: 1.0,
+        users: 100,
+        start_ms: 1_736_952_000_000,
+        log_start_ms: 1_736_952_000_000,
+        events_per_second: 100.0,
+        record_bytes: 200,
+        out_of_order_ms: 2_000,
+        shares: Shares { duplicates: 0.01, late: 0.02, future: 0.01, poison: 0.01, without_click_id: 0.0 },
+        tombstones: false,
+    }
+}
+
+fn manifest(sequence: u64, epoch: u64, totals: Totals, end_ms: Option<i64>) -> Manifest {
+    let cut = PartitionCut {
+        position: Position { next_offset: Offset(totals.read), cursor: None },
+        max_event_time_ms: None,
+        totals,
+    };
+    Manifest {
+        format: FORMAT_VERSION,
+        job: "clicks".to_owned(),
+        sequence: Sequence(sequence),
+        previous: None,
+        attempt: Attempt(1),
+        owner: "test".to_owned(),
+        workers: 1,
+        epoch: Epoch(epoch),
+        written_ms: 0,
+        settings: Settings::new(),
+        watermark_ms: end_ms,
+        closed_until_ms: end_ms,
+        ended: end_ms.is_some(),
+        partitions: [(PartitionId(0), cut)].into(),
+        state: Vec::new(),
+        outputs: Vec::new(),
+    }
+}
+
+fn agg_batch<'a>(rows: impl Iterator<Item = &'a ExpectedWindow>) -> RecordBatch {
+    let rows: Vec<&ExpectedWindow> = rows.collect();
+    let starts: TimestampMicrosecondArray = rows.iter().map(|row| row.start_ms * 1000).collect::<Vec<_>>().into();
+    let number = |of: fn(&ExpectedWindow) -> u64| rows.iter().map(|row| of(row) as i64).collect::<Int64Array>();
+    RecordBatch::try_from_iter([
+        ("ad_id", Arc::new(rows.iter().map(|row| Some(&row.ad_id)).collect::<StringArray>()) as _),
+        ("window_start", Arc::new(starts.with_timezone_utc()) as _),
+        ("click_count", Arc::new(number(|row| row.clicks)) as _),
+        ("unique_users", Arc::new(number(|row| row.users)) as _),
+    ])
+    .unwrap()
+}
+
+fn offsets_batch(rows: u64) -> RecordBatch {
+    let offsets: Int64Array = (0..rows as i64).collect();
+    RecordBatch::try_from_iter([("offset", Arc::new(offsets) as _)]).unwrap()
+}
+
+/// Breaks something, and expects exactly these rules to be found broken, the first with this example.
+fn check(spoil: impl FnOnce(&mut World), broken: &[&str], example: &str) {
+    let mut world = World::new();
+    spoil(&mut world);
+    let report = world.verify(true);
+    let found: Vec<&CheckResult> = report.checks.iter().filter(|check| check.broken > 0).collect();
+    let rules: Vec<&str> = found.iter().map(|check| check.rule).collect();
+    assert_eq!(rules, broken);
+    assert!(!report.ok);
+    let examples: Vec<&String> = found.iter().flat_map(|check| &check.examples).collect();
+    assert!(examples.iter().any(|text| text.contains(example)), "`{example}` is not in {examples:?}");
+}
+
+const COUNTS: &str = "every window has the clicks that the oracle expects";
+const SUMS: &str = "the windows of each length hold every click that was counted";
+const CHAIN: &str = "the manifests form one chain without gaps";
+const TOTALS: &str = "as many records are rejected, future, late, duplicate and counted as the oracle expects";
+const CONSERVED: &str = "every record read is counted, duplicate, late, future or rejected";
+const ROWS: &str = "clicks_late and clicks_raw hold every click that belongs there";
+
+#[test]
+fn what_a_faultless_job_left_behind_is_right() {
+    let world = World::new();
+    let report = world.verify(true);
+    assert!(report.ok, "{:?}", report.checks);
+    let compared = report.compared.unwrap();
+    assert_eq!(compared.windows, world.windows.len() as u64);
+    assert_eq!(compared.not_yet, 0);
+    assert!(compared.max_user_error < 1e-9);
+}
+
+#[test]
+fn a_window_with_a_click_too_many_is_named() {
+    check(
+        |world| world.windows.iter_mut().find(|row| row.window == "5m").unwrap().clicks += 1,
+        &[SUMS, COUNTS],
+        "ad-00000000 5m at 1736951700000: ",
+    );
+}
+
+#[test]
+fn a_missing_window_is_named() {
+    check(|world| world.windows.retain(|row| row.ad_id != "ad-00000003" || row.window != "1h"), &[SUMS, COUNTS], "is missing");
+}
+
+#[test]
+fn a_window_that_should_not_be_there_is_named() {
+    let spoil = |world: &mut World| {
+        let ghost = ExpectedWindow { ad_id: "ad-ghost".to_owned(), ..world.windows[0].clone() };
+        world.windows.push(ghost);
+    };
+    check(spoil, &[SUMS, "there is no window that the oracle does not expect"], "ad-ghost 1m at ");
+}
+
+#[test]
+fn a_window_that_is_there_twice_is_named() {
+    let spoil = |world: &mut World| world.windows.push(world.windows[0].clone());
+    check(spoil, &[SUMS, "no window is in clicks_agg twice"], "ad-00000000 1m");
+}
+
+#[test]
+fn users_far_from_the_oracle_are_named() {
+    let spoil = |world: &mut World| world.windows.iter_mut().find(|row| row.users > 20).unwrap().users -= 5;
+    check(spoil, &["every window's users are within the sketch's error of the oracle's"], "users, expected");
+}
+
+#[test]
+fn a_forged_chain_is_found() {
+    check(|world| world.manifests[1].previous = Some("0".repeat(64)), &[CHAIN], "1 names another predecessor than 0");
+    let skip = |world: &mut World| world.manifests[1].sequence = Sequence(2);
+    check(skip, &[CHAIN], "2 follows 0");
+}
+
+#[test]
+fn a_lost_record_is_found() {
+    let spoil = |world: &mut World| {
+        for cut in world.manifests[1].partitions.values_mut() {
+            cut.totals.duplicate -= 1;
+        }
+    };
+    check(spoil, &[CONSERVED, TOTALS], "checkpoint 1, partition 0");
+}
+
+#[test]
+fn an_archive_that_lacks_a_click_is_found() {
+    check(|world| world.raw_rows -= 1, &[ROWS], "clicks_raw has ");
+}
+
+#[test]
+fn a_table_ahead_of_the_manifests_is_found() {
+    check(|world| world.agg_epoch = 8, &["no table shows an epoch that no manifest commits"], "has epoch Some(8)");
+}
+
+#[test]
+fn a_late_click_may_have_been_counted_unless_it_cannot_have_been() {
+    let mut world = World::new();
+    let totals = world.manifests[1].partitions.get_mut(&PartitionId(0)).unwrap();
+    totals.totals.late -= 1;
+    totals.totals.counted += 1;
+    world.late_rows -= 1;
+    let all = OracleReader::open(&world.oracle).unwrap().map(Result::unwrap);
+    let late: Vec<ExpectedWindow> = all.filter(|window| window.late > 0).collect();
+    // One late click, in one window of each length.
+    let first = late.iter().find(|row| row.window == "1m").unwrap();
+    for row in &late {
+        let length_ms = if row.window == "1m" { 60_000 } else if row.window == "5m" { 300_000 } else { 3_600_000 };
+        let holds_it = row.ad_id == first.ad_id && (row.start_ms..row.start_ms + length_ms).contains(&first.start_ms);
+        if holds_it {
+            world.windows.push(ExpectedWindow { clicks: 1, users: 1, ..row.clone() });
+        }
+    }
+    let lenient = world.verify(false);
+    assert!(lenient.ok, "{:?}", lenient.checks);
+    assert!(!world.verify(true).ok);
+}
