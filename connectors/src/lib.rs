@@ -1,2 +1,3 @@
 //! Where clicks come from and where results go.
+pub mod ndjson;
 pub mod objects;
