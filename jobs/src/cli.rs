@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, generate, verify};
+use crate::commands::{check, checkpoints, generate, run, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -22,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   weir generate --clicks 1000000 --to clicks/ --oracle oracle.ndjson
   weir check job.toml
+  weir run job.toml
   weir verify job.toml --oracle oracle.ndjson
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
     Generate(Box<generate::GenerateArgs>),
+    Run(run::RunArgs),
     Verify(verify::VerifyArgs),
 }
 

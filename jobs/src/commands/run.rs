@@ -1,0 +1,164 @@
+//! `weir run`: one process of a job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use weir_checkpoints::{Manifest, Totals};
+use weir_dataflow::{JobMetrics, Layout, run as run_job};
+
+use crate::Failure;
+use crate::cli::JobArgs;
+use crate::commands::{load, signals, wiring};
+use crate::config::{JobConfig, SourceConfig};
+use crate::metrics::MetricsServer;
+use crate::output::{Output, facts, grouped, instant};
+use crate::progress::Progress;
+
+/// Runs a job until its source ends, or until it is told to stop
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    /// Which process of a cluster this is, counted from 0
+    #[arg(long, value_name = "I", requires = "hosts")]
+    process: Option<usize>,
+    /// The cluster's processes, one HOST:PORT a line; each runs job.workers workers
+    #[arg(long, value_name = "FILE", requires = "process")]
+    hosts: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weir run job.toml
+  weir run job.toml -D job.workers=4 -D metrics.listen=127.0.0.1:9900
+  weir run job.toml --process 0 --hosts hosts.txt     and the same with --process 1 on the other machine
+
+A job goes on from its newest checkpoint; after a crash, start it again. The first SIGINT or SIGTERM takes a last checkpoint,
+the second stops at once.
+Exit codes: 0 the source has ended or the job was told to stop, 1 it failed, 2 the configuration is wrong.";
+
+/// How a run ended.
+#[derive(Debug, Serialize)]
+struct Summary {
+    job: String,
+    ended: bool,
+    seconds: f64,
+    /// Records read by this process.
+    read_here: u64,
+    attempt: u64,
+    epoch: u64,
+    watermark_ms: Option<i64>,
+    totals: Totals,
+    tables: String,
+}
+
+pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
+    let config = load(&args.job)?;
+    let layout = layout(args, &config)?;
+    let metrics: Arc<JobMetrics> = Arc::default();
+    let stop = Arc::new(AtomicBool::new(false));
+    signals::watch(Arc::clone(&stop))?;
+    let job = wiring::job(&config, Arc::clone(&metrics), stop)?;
+    let server = config
+        .metrics_listen
+        .map(|listen| MetricsServer::start(listen, &config.name, Arc::clone(&metrics)))
+        .transpose()?;
+    tracing::info!(
+        job = config.name,
+        workers = config.workers,
+        source = place(&config),
+        metrics = server.as_ref().map(|server| server.address().to_string()),
+        "job starts"
+    );
+    let started = Instant::now();
+    let progress = Progress::start(Arc::clone(&metrics));
+    let finished = run_job(job, layout);
+    drop(progress);
+    drop(server);
+    let manifest =
+        finished.map_err(anyhow::Error::from).with_context(|| format!("job {} failed", config.name))?.manifest;
+    let Some(last) = manifest else {
+        // Only the process of worker 0 knows what was committed.
+        return Ok(());
+    };
+    let summary = summary(&config, &last, started.elapsed().as_secs_f64(), metrics.read());
+    Ok(output.print(&summary, describe)?)
+}
+
+fn layout(args: &RunArgs, config: &JobConfig) -> Result<Layout, Failure> {
+    let threads = config.workers as usize;
+    let (Some(process), Some(path)) = (args.process, &args.hosts) else {
+        return Ok(Layout::Threads(threads));
+    };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read --hosts {}", path.display()))
+        .map_err(Failure::Usage)?;
+    let hosts: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    if process >= hosts.len() {
+        return Err(Failure::usage(format!(
+            "--process {process} is none of the {} in {}: they are counted from 0",
+            hosts.len(),
+            path.display()
+        )));
+    }
+    Ok(Layout::Cluster { process, hosts, threads })
+}
+
+fn place(config: &JobConfig) -> String {
+    match &config.source {
+        SourceConfig::Kafka(kafka) => format!("kafka://{}/{}", kafka.brokers, kafka.topic),
+        SourceConfig::Ndjson { url, .. } => url.to_string(),
+    }
+}
+
+fn summary(config: &JobConfig, last: &Manifest, seconds: f64, read_here: u64) -> Summary {
+    Summary {
+        job: config.name.clone(),
+        ended: last.ended,
+        seconds,
+        read_here,
+        attempt: last.attempt.0,
+        epoch: last.epoch.0,
+        watermark_ms: last.watermark_ms,
+        totals: last.totals(),
+        tables: config.tables.url.to_string(),
+    }
+}
+
+fn describe(summary: &Summary) -> String {
+    let totals = &summary.totals;
+    let state = if summary.ended { "the source has ended, every window is closed" } else { "stopped, to go on later" };
+    let per_second = summary.read_here as f64 / summary.seconds.max(1e-9);
+    facts(&[
+        ("job", format!("{}: {state}", summary.job)),
+        (
+            "this run",
+            format!(
+                "{} records in {:.2} s, {} a second",
+                grouped(summary.read_here),
+                summary.seconds,
+                grouped(per_second as u64)
+            ),
+        ),
+        ("committed", format!("epoch {}, attempt {}", summary.epoch, summary.attempt)),
+        ("watermark", summary.watermark_ms.map_or_else(|| "none yet".to_owned(), instant)),
+        ("clicks read", grouped(totals.read)),
+        ("counted", grouped(totals.counted)),
+        ("duplicate", grouped(totals.duplicate)),
+        ("late", grouped(totals.late)),
+        ("future", grouped(totals.future)),
+        ("rejected", grouped(totals.rejected)),
+        ("tables", summary.tables.clone()),
+    ])
+}
