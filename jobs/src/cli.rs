@@ -46,6 +46,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
     Generate(Box<generate::GenerateArgs>),
+    Run(run::RunArgs),
     Verify(verify::VerifyArgs),
 }
 

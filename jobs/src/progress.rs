@@ -1,5 +1,6 @@
 //! What a person at a terminal sees of a running job; a line in the log every ten seconds where there is no terminal.
 
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -13,6 +14,7 @@ use crate::output::{grouped, instant};
 
 const REFRESH: Duration = Duration::from_millis(200);
 const LOG_EVERY: Duration = Duration::from_secs(10);
+const RATE_SPAN: Duration = Duration::from_secs(5);
 
 /// Shows progress until it is dropped.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Drop for Progress {
 
 fn on_terminal(metrics: &JobMetrics, stopped: &mpsc::Receiver<()>) {
     let spinner = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
         spinner.set_style(style);
     }
     let mut rate = Rate::default();
@@ -85,7 +87,7 @@ fn line(metrics: &JobMetrics, per_second: u64) -> String {
     }
     let watermark = metrics.watermark_ms().map_or_else(|| "none yet".to_owned(), instant);
     format!(
-        "read {} ({}/s)  watermark {watermark}  committed epoch {}  in flight {}",
+        "{} read, {}/s, watermark {watermark}, epoch {} committed, {} in flight",
         grouped(metrics.read()),
         grouped(per_second),
         metrics.committed().epoch,
@@ -93,25 +95,21 @@ fn line(metrics: &JobMetrics, per_second: u64) -> String {
     )
 }
 
-/// Records a second, smoothed over a few seconds.
+/// Records a second over the last few seconds: a job's figures move once an epoch only.
 #[derive(Default)]
 struct Rate {
-    last: Option<(Instant, u64)>,
-    smoothed: f64,
+    samples: VecDeque<(Instant, u64)>,
 }
 
 impl Rate {
-    /// How much weight a second's figure has against those before it.
-    const WEIGHT_PER_SECOND: f64 = 0.5;
-
     fn update(&mut self, records: u64) -> u64 {
         let now = Instant::now();
-        if let Some((before, fewer)) = self.last.replace((now, records)) {
-            let seconds = now.duration_since(before).as_secs_f64().max(1e-3);
-            let current = records.saturating_sub(fewer) as f64 / seconds;
-            let weight = 1.0 - (1.0 - Self::WEIGHT_PER_SECOND).powf(seconds);
-            self.smoothed += (current - self.smoothed) * weight;
+        self.samples.push_back((now, records));
+        while self.samples.len() > 2 && self.samples.get(1).is_some_and(|(then, _)| now - *then >= RATE_SPAN) {
+            self.samples.pop_front();
         }
-        self.smoothed as u64
+        let Some((then, fewer)) = self.samples.front() else { return 0 };
+        let seconds = (now - *then).as_secs_f64().max(1e-3);
+        (records.saturating_sub(*fewer) as f64 / seconds) as u64
     }
 }

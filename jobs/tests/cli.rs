@@ -97,8 +97,19 @@ fn a_job_that_never_ran_has_nothing_to_show() {
 #[test]
 fn generate_prints_json_on_standard_output() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments =
-        ["generate", "--clicks", "2000", "--to", "log/", "--oracle", "oracle.ndjson", "--late", "0.1", "--output", "json"];
+    let arguments = [
+        "generate",
+        "--clicks",
+        "2000",
+        "--to",
+        "log/",
+        "--oracle",
+        "oracle.ndjson",
+        "--late",
+        "0.1",
+        "--output",
+        "json",
+    ];
     let output = weir(&arguments, folder.path());
     assert_eq!(output.status.code(), Some(0));
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

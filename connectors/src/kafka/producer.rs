@@ -72,7 +72,35 @@ impl KafkaClicks {
         value: &[u8],
         timestamp_ms: Option<i64>,
     ) -> Result<(), ProduceError> {
-        let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
+        self.send_record(partition, key, Some(value), timestamp_ms)
+    }
+
+    /// Sends a tombstone: a record without a value.
+    pub fn send_tombstone(
+        &mut self,
+        partition: Option<i32>,
+        key: &[u8],
+        timestamp_ms: Option<i64>,
+    ) -> Result<(), ProduceError> {
+        self.send_record(partition, key, None, timestamp_ms)
+    }
+
+    /// Waits until everything sent is acknowledged.
+    pub fn flush(&mut self) -> Result<(), ProduceError> {
+        self.producer.flush(FLUSH_TIMEOUT).map_err(|error| self.error(error.to_string()))?;
+        self.producer.poll(Duration::ZERO);
+        self.check()
+    }
+
+    fn send_record(
+        &mut self,
+        partition: Option<i32>,
+        key: &[u8],
+        value: Option<&[u8]>,
+        timestamp_ms: Option<i64>,
+    ) -> Result<(), ProduceError> {
+        let mut record = BaseRecord::to(&self.topic).key(key);
+        record.payload = value;
         record.partition = partition;
         record.timestamp = timestamp_ms;
         loop {
@@ -94,13 +122,6 @@ impl KafkaClicks {
             self.check()?;
         }
         Ok(())
-    }
-
-    /// Waits until everything sent is acknowledged.
-    pub fn flush(&mut self) -> Result<(), ProduceError> {
-        self.producer.flush(FLUSH_TIMEOUT).map_err(|error| self.error(error.to_string()))?;
-        self.producer.poll(Duration::ZERO);
-        self.check()
     }
 
     fn check(&self) -> Result<(), ProduceError> {

@@ -87,7 +87,7 @@ fn summary(config: &JobConfig) -> String {
 
 fn check_source(config: &JobConfig) -> Check {
     let place = match &config.source {
-        SourceConfig::Kafka { brokers, topic, .. } => format!("kafka://{brokers}/{topic}"),
+        SourceConfig::Kafka(kafka) => format!("kafka://{}/{}", kafka.brokers, kafka.topic),
         SourceConfig::Ndjson { url, .. } => url.to_string(),
     };
     let partitions = || -> anyhow::Result<String> {

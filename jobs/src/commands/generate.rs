@@ -32,9 +32,12 @@ pub(crate) struct GenerateArgs {
     /// The same seed and options give the same bytes
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Partitions of the log
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    partitions: u32,
+    /// Partitions of the log [default: as many as it has, or 8]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    partitions: Option<u32>,
+    /// A setting for librdkafka, such as -X compression.type=lz4
+    #[arg(short = 'X', value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
     /// How clicks find their partition
     #[arg(long, value_enum, default_value = "ad")]
     partition_by: PartitionBy,
@@ -61,8 +64,9 @@ pub(crate) struct GenerateArgs {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     bytes: u32,
     /// Share of second copies: most to the same partition, some to another, some with another time of the same minute
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
-    duplicates: f64,
+    /// [default: 0.01, or what the other shares leave]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    duplicates: Option<f64>,
     /// How far clicks are out of order within a partition
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration_ms)]
     out_of_order: u64,
@@ -99,7 +103,7 @@ otherwise, however fast it reads each partition:
     NDJSON logs, or not after the log's end.";
 
 pub(crate) fn run(args: &GenerateArgs, output: Output) -> Result<(), Failure> {
-    let target: Target = args.to.parse().map_err(Failure::Usage)?;
+    let target = Target::parse(&args.to, &args.settings).map_err(Failure::Usage)?;
     let earlier = earlier_parts(args)?;
     let options = options(args, &target, &earlier)?;
     let bar = progress_bar(args.clicks);
@@ -123,8 +127,10 @@ fn earlier_parts(args: &GenerateArgs) -> Result<Vec<StreamOptions>, Failure> {
 }
 
 fn options(args: &GenerateArgs, target: &Target, earlier: &[StreamOptions]) -> Result<StreamOptions, Failure> {
+    const DUPLICATES: f64 = 0.01;
+    let left = (1.0 - args.late - args.future - args.poison).max(0.0);
     let shares = Shares {
-        duplicates: args.duplicates,
+        duplicates: args.duplicates.unwrap_or(DUPLICATES.min(left)),
         late: args.late,
         future: args.future,
         poison: args.poison,
@@ -141,7 +147,7 @@ fn options(args: &GenerateArgs, target: &Target, earlier: &[StreamOptions]) -> R
         seed: args.seed,
         generation,
         records: args.clicks,
-        partitions: args.partitions,
+        partitions: partitions(args, target)?,
         partition_by: args.partition_by,
         ads: args.ads,
         ad_skew: args.ad_skew,
@@ -154,6 +160,15 @@ fn options(args: &GenerateArgs, target: &Target, earlier: &[StreamOptions]) -> R
         shares,
         tombstones: target.holds_tombstones(),
     })
+}
+
+/// An appended part must find the partitions of the parts before it.
+fn partitions(args: &GenerateArgs, target: &Target) -> anyhow::Result<u32> {
+    const PARTITIONS: u32 = 8;
+    match args.partitions {
+        Some(count) => Ok(count),
+        None => Ok(target.partitions()?.unwrap_or(PARTITIONS)),
+    }
 }
 
 fn default_start_ms(args: &GenerateArgs, earlier: &[StreamOptions], events_per_second: f64) -> i64 {
@@ -205,6 +220,11 @@ fn describe(generated: &Generated, options: &StreamOptions) -> String {
 fn share(text: &str) -> Result<f64, String> {
     let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("a share is from 0 to 1".to_owned()) }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or_else(|| "write KEY=VALUE".to_owned())?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -70,4 +70,14 @@ pub enum ConfigError {
         /// Why not.
         reason: String,
     },
+    /// A setting that librdkafka must not be given, or does not take. Its value may be a secret and is not shown.
+    #[error("`{key}`{origin} is refused: {reason}")]
+    Refused {
+        /// The key.
+        key: String,
+        /// Who set it.
+        origin: Origin,
+        /// Why.
+        reason: String,
+    },
 }

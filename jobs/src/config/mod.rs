@@ -12,11 +12,11 @@ mod layers;
 mod validate;
 mod values;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use url::Url;
+use weir_connectors::kafka::KafkaConfig;
 
 pub use error::ConfigError;
 use layers::Layers;
@@ -57,16 +57,7 @@ pub struct JobConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceConfig {
     /// A Kafka topic.
-    Kafka {
-        /// Bootstrap brokers.
-        brokers: String,
-        /// The topic.
-        topic: String,
-        /// The topic for records that are no clicks.
-        dead_letter_topic: String,
-        /// Settings for librdkafka, as they are.
-        settings: BTreeMap<String, String>,
-    },
+    Kafka(KafkaConfig),
     /// NDJSON files.
     Ndjson {
         /// A file, a folder or a prefix.

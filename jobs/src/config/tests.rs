@@ -37,15 +37,7 @@ fn a_short_file_is_completed_with_defaults() {
     assert_eq!(config.name, "clicks");
     assert_eq!(config.region, None);
     assert_eq!(config.workers, 3);
-    assert_eq!(
-        config.source,
-        SourceConfig::Kafka {
-            brokers: "127.0.0.1:9092".to_owned(),
-            topic: "clicks".to_owned(),
-            dead_letter_topic: "clicks.dlq".to_owned(),
-            settings: BTreeMap::new(),
-        }
-    );
+    assert_eq!(config.source, SourceConfig::Kafka(KafkaConfig::new("127.0.0.1:9092", "clicks", "clicks")));
     assert_eq!(config.time.out_of_orderness_ms, 10_000);
     assert_eq!(config.time.allowed_lateness_ms, 600_000);
     assert_eq!(config.dedup_horizon_ms, 1_200_000);
@@ -71,7 +63,7 @@ fn settings_reach_librdkafka_from_every_layer() {
     let text = format!("{KAFKA}[source.settings]\n\"fetch.wait.max.ms\" = 50\nsecurity.protocol = \"ssl\"\n");
     let environment = [("WEIR_SOURCE__SETTINGS__SASL_PASSWORD", "s3cret")];
     let config = parse(&text, &environment, &["source.settings.client.rack=b"]).unwrap();
-    let SourceConfig::Kafka { settings, .. } = config.source else { panic!("not kafka") };
+    let SourceConfig::Kafka(KafkaConfig { settings, .. }) = config.source else { panic!("not kafka") };
     let expected =
         [("client.rack", "b"), ("fetch.wait.max.ms", "50"), ("sasl.password", "s3cret"), ("security.protocol", "ssl")];
     assert!(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected), "{settings:?}");
@@ -185,7 +177,7 @@ fn values_must_fit_together() {
     );
     check(
         "source.settings.group.id=x",
-        "`source.settings.group.id` (from -D) has no meaning here: Weir sets it itself, and its guarantees depend on it",
+        "`source.settings.group.id` (from -D) is refused: the group is `weir-<job>`, and only reports offsets",
     );
     let text = format!("{KAFKA}[archive]\nenabled = false\nextra = true\n");
     check_file(

@@ -7,7 +7,9 @@ use std::ops::RangeInclusive;
 use toml::Value;
 use url::Url;
 use weir_checkpoints::KEY_GROUPS;
+use weir_connectors::kafka::{KafkaConfig, KafkaConfigError};
 
+use super::keys::FREE_PREFIX;
 use super::layers::{Entry, Layers, Origin};
 use super::values::{format_duration_ms, is_name, parse_duration_ms, parse_location};
 use super::{
@@ -27,7 +29,7 @@ pub(super) fn validate(layers: &Layers) -> Result<JobConfig, ConfigError> {
     let raw = Reader { layers };
     let name = raw.required_name("job.name", "name the job, for example name = \"clicks\"")?;
     let region = raw.optional_name("job.region")?;
-    let source = source(&raw)?;
+    let source = source(&raw, &name)?;
     let time = time(&raw)?;
     let dedup_horizon_ms = dedup_horizon_ms(&raw, &time)?;
     let epoch = EpochConfig {
@@ -63,7 +65,7 @@ fn workers(raw: &Reader<'_>) -> Result<u32, ConfigError> {
     Ok(cores.min(most) as u32)
 }
 
-fn source(raw: &Reader<'_>) -> Result<SourceConfig, ConfigError> {
+fn source(raw: &Reader<'_>, job: &str) -> Result<SourceConfig, ConfigError> {
     const KINDS: &str = "\"kafka\" or \"ndjson\"";
     let (kind, entry) = raw.text("source.kind", "say where clicks come from: kind = \"kafka\" or \"ndjson\"")?;
     match kind {
@@ -71,12 +73,12 @@ fn source(raw: &Reader<'_>) -> Result<SourceConfig, ConfigError> {
             raw.refuse("source.kind = \"kafka\"", &["source.url", "source.follow"])?;
             let topic = raw.text("source.topic", "name the Kafka topic, for example topic = \"clicks\"")?.0.to_owned();
             check_topic("source.topic", &topic, raw)?;
-            Ok(SourceConfig::Kafka {
-                brokers: brokers(raw)?,
+            let kafka = KafkaConfig {
                 dead_letter_topic: dead_letter_topic(raw, &topic)?,
-                topic,
-                settings: settings(raw)?,
-            })
+                settings: settings(raw),
+                ..KafkaConfig::new(&brokers(raw)?, &topic, job)
+            };
+            kafka.validated().map(SourceConfig::Kafka).map_err(|error| refused(raw, error))
         }
         "ndjson" => {
             let foreign = ["source.brokers", "source.topic", "dead_letters.topic"];
@@ -131,27 +133,21 @@ fn check_topic(key: &str, topic: &str, raw: &Reader<'_>) -> Result<(), ConfigErr
     }
 }
 
-/// Settings that Weir gives librdkafka itself would break exactly-once if they were set otherwise.
-fn settings(raw: &Reader<'_>) -> Result<BTreeMap<String, String>, ConfigError> {
-    const OURS: [&str; 7] = [
-        "auto.offset.reset",
-        "bootstrap.servers",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "group.id",
-        "isolation.level",
-        "metadata.broker.list",
-    ];
-    let mut settings = BTreeMap::new();
-    for (name, entry) in raw.layers.free() {
-        if OURS.contains(&name) {
-            let key = format!("source.settings.{name}");
-            let reason = "Weir sets it itself, and its guarantees depend on it".to_owned();
-            return Err(ConfigError::Misplaced { key, origin: entry.origin.clone(), reason });
-        }
-        settings.insert(name.to_owned(), entry.value.as_str().unwrap_or_default().to_owned());
-    }
-    Ok(settings)
+/// What goes to librdkafka as it is.
+fn settings(raw: &Reader<'_>) -> BTreeMap<String, String> {
+    let text = |entry: &Entry| entry.value.as_str().unwrap_or_default().to_owned();
+    raw.layers.free().map(|(name, entry)| (name.to_owned(), text(entry))).collect()
+}
+
+/// The connector's error with the key that it is about.
+fn refused(raw: &Reader<'_>, error: KafkaConfigError) -> ConfigError {
+    let (key, reason) = match &error {
+        KafkaConfigError::Reserved { key, reason } => (format!("{FREE_PREFIX}{key}"), (*reason).to_owned()),
+        KafkaConfigError::NotAccepted { key, reason } => (format!("{FREE_PREFIX}{key}"), reason.clone()),
+        other => ("source.kind".to_owned(), other.to_string()),
+    };
+    let origin = raw.layers.get(&key).map_or(Origin::Default, |entry| entry.origin.clone());
+    ConfigError::Refused { key, origin, reason }
 }
 
 fn time(raw: &Reader<'_>) -> Result<TimeConfig, ConfigError> {

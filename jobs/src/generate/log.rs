@@ -1,12 +1,13 @@
 //! Where generated clicks go.
 
+mod folder;
+mod kafka;
+
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
+use weir_connectors::kafka::KafkaConfig;
 
 use crate::config::parse_location;
 
@@ -25,34 +26,51 @@ pub trait ClickLog {
 /// Where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A folder with a file for each partition.
+    /// An NDJSON log: a folder with a numbered folder for each partition.
     Folder(PathBuf),
+    /// A Kafka topic.
+    Kafka(KafkaConfig),
 }
 
 impl Target {
-    /// Opens it; `append` to add to what is there, which otherwise must be nothing.
-    pub(super) fn open(&self, partitions: u32, append: bool) -> Result<Box<dyn ClickLog>> {
+    /// Reads a path, `file:///…` or `kafka://HOST:PORT[,HOST:PORT…]/TOPIC`; `settings` are for librdkafka.
+    pub fn parse(text: &str, settings: &[(String, String)]) -> Result<Self> {
+        if let Some(rest) = text.strip_prefix("kafka://") {
+            let parts = rest.split_once('/').filter(|(brokers, topic)| !brokers.is_empty() && !topic.is_empty());
+            let (brokers, topic) = parts.with_context(|| format!("`{text}` should be kafka://HOST:PORT/TOPIC"))?;
+            let mut config = KafkaConfig::new(brokers, topic, "generate");
+            config.settings = settings.iter().cloned().collect();
+            return Ok(Self::Kafka(config.validated()?));
+        }
+        if !settings.is_empty() {
+            bail!("-X is for kafka://… only");
+        }
+        let path = parse_location(text).filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
+        path.map(Self::Folder).with_context(|| {
+            format!("cannot generate to `{text}`: give a folder (a path or file:///…) or kafka://HOST:PORT/TOPIC")
+        })
+    }
+
+    /// How many partitions it has already; none where it does not exist yet.
+    pub fn partitions(&self) -> Result<Option<u32>> {
         match self {
-            Self::Folder(folder) => Ok(Box::new(FolderLog::open(folder, partitions, append)?)),
+            Self::Folder(folder) => folder::partitions(folder),
+            Self::Kafka(config) => kafka::partitions(config),
         }
     }
 
     /// Whether it can hold records without a value.
     #[must_use]
     pub const fn holds_tombstones(&self) -> bool {
-        match self {
-            Self::Folder(_) => false,
-        }
+        matches!(self, Self::Kafka(_))
     }
-}
 
-impl FromStr for Target {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let path = parse_location(text).filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
-        path.map(Self::Folder)
-            .with_context(|| format!("cannot generate to `{text}`: give a folder (a path or file:///…)"))
+    /// Opens it; `append` to add to a folder that has a log, which otherwise must have none.
+    pub(super) fn open(&self, partitions: u32, append: bool) -> Result<Box<dyn ClickLog>> {
+        Ok(match self {
+            Self::Folder(folder) => Box::new(folder::FolderLog::open(folder, partitions, append)?),
+            Self::Kafka(config) => Box::new(kafka::TopicLog::open(config, partitions)?),
+        })
     }
 }
 
@@ -60,46 +78,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(folder) => write!(f, "{}", folder.display()),
+            Self::Kafka(config) => write!(f, "kafka://{}/{}", config.brokers, config.topic),
         }
-    }
-}
-
-struct FolderLog {
-    files: Vec<BufWriter<File>>,
-}
-
-impl FolderLog {
-    fn open(folder: &std::path::Path, partitions: u32, append: bool) -> Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let open = |partition: u32| {
-            let path = folder.join(format!("part-{partition:05}.ndjson"));
-            let file = OpenOptions::new().create(true).append(true).open(&path);
-            let opened = file.with_context(|| format!("cannot write {}", path.display()))?;
-            let empty = opened.metadata().is_ok_and(|metadata| metadata.len() == 0);
-            if !append && !empty {
-                bail!("{} exists: give another folder, or --append", path.display());
-            }
-            Ok(BufWriter::with_capacity(1 << 18, opened))
-        };
-        Ok(Self { files: (0..partitions).map(open).collect::<Result<_>>()? })
-    }
-}
-
-impl ClickLog for FolderLog {
-    fn append(&mut self, partition: u32, _key: &[u8], payload: Option<&[u8]>, _log_time_ms: i64) -> Result<()> {
-        let Some(file) = self.files.get_mut(partition as usize) else {
-            bail!("there is no partition {partition}");
-        };
-        file.write_all(payload.unwrap_or_default())?;
-        file.write_all(b"\n")?;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.files.iter_mut().try_for_each(|file| file.flush().context("cannot write the log"))
-    }
-
-    fn finish(mut self: Box<Self>) -> Result<()> {
-        self.flush()
     }
 }

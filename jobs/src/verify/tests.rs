@@ -96,7 +96,8 @@ impl World {
         writer.write(&batch).unwrap();
         self.tables.put(&format!("{table}/{path}"), writer.into_inner().unwrap()).unwrap();
         let values = window.map_or_else(|| serde_json::json!({}), |window| serde_json::json!({ "window": window }));
-        let add = serde_json::json!({ "add": { "path": path, "partitionValues": values, "size": 1, "dataChange": true } });
+        let add =
+            serde_json::json!({ "add": { "path": path, "partitionValues": values, "size": 1, "dataChange": true } });
         let name = format!("{table}/_delta_log/{version:020}.json");
         self.tables.put(&name, format!("{{\"commitInfo\":{{}}}}\n{add}\n").into_bytes()).unwrap();
     }
@@ -208,7 +209,11 @@ fn a_window_with_a_click_too_many_is_named() {
 
 #[test]
 fn a_missing_window_is_named() {
-    check(|world| world.windows.retain(|row| row.ad_id != "ad-00000003" || row.window != "1h"), &[SUMS, COUNTS], "is missing");
+    check(
+        |world| world.windows.retain(|row| row.ad_id != "ad-00000003" || row.window != "1h"),
+        &[SUMS, COUNTS],
+        "is missing",
+    );
 }
 
 #[test]
@@ -271,7 +276,13 @@ fn a_late_click_may_have_been_counted_unless_it_cannot_have_been() {
     // One late click, in one window of each length.
     let first = late.iter().find(|row| row.window == "1m").unwrap();
     for row in &late {
-        let length_ms = if row.window == "1m" { 60_000 } else if row.window == "5m" { 300_000 } else { 3_600_000 };
+        let length_ms = if row.window == "1m" {
+            60_000
+        } else if row.window == "5m" {
+            300_000
+        } else {
+            3_600_000
+        };
         let holds_it = row.ad_id == first.ad_id && (row.start_ms..row.start_ms + length_ms).contains(&first.start_ms);
         if holds_it {
             world.windows.push(ExpectedWindow { clicks: 1, users: 1, ..row.clone() });
