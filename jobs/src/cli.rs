@@ -46,7 +46,6 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
     Generate(Box<generate::GenerateArgs>),
-    Run(run::RunArgs),
     Verify(verify::VerifyArgs),
 }
 
@@ -62,6 +61,7 @@ pub(crate) struct JobArgs {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use clap::CommandFactory;
 

@@ -44,17 +44,17 @@ fn poisons() -> Vec<(Option<Vec<u8>>, &'static str)> {
 #[test]
 fn poison_of_every_kind_is_accounted_for_and_kept() {
     let job = TestJob::new("poison", 2, &[]);
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", kafka())
-        .set("message.max.bytes", "4000000")
-        .create()
-        .unwrap();
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", kafka()).set("message.max.bytes", "4000000").create().unwrap();
     let poisons = poisons();
     for (payload, _) in &poisons {
         let mut record = BaseRecord::to(&job.topic).key("k").partition(1);
         record.payload = payload.as_deref();
         producer.send(record).map_err(|(error, _)| error).unwrap();
-        producer.send(BaseRecord::to(&job.topic).key("k").partition(0).payload(GOOD)).map_err(|(error, _)| error).unwrap();
+        producer
+            .send(BaseRecord::to(&job.topic).key("k").partition(0).payload(GOOD))
+            .map_err(|(error, _)| error)
+            .unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
 
@@ -68,7 +68,8 @@ fn poison_of_every_kind_is_accounted_for_and_kept() {
 
     let letters = dead_letters(&format!("{}.dlq", job.topic), poisons.len());
     for (offset, (payload, reason)) in poisons.iter().enumerate() {
-        let letter = letters.get(&offset.to_string()).unwrap_or_else(|| panic!("offset {offset} is not in the dead letters"));
+        let letter =
+            letters.get(&offset.to_string()).unwrap_or_else(|| panic!("offset {offset} is not in the dead letters"));
         assert_eq!(&letter.payload, payload, "offset {offset}");
         assert_eq!(letter.reason, *reason, "offset {offset}: {}", letter.detail);
         assert!(!letter.detail.is_empty());

@@ -119,7 +119,10 @@ impl TestJob {
     pub fn manifests(&self) -> Vec<Manifest> {
         let (store, names) = (self.checkpoints(), Names::new(&self.name));
         let listed = store.list(&names.manifests()).unwrap();
-        listed.iter().map(|object| Manifest::parse(&object.name, &store.get(&object.name).unwrap().unwrap()).unwrap()).collect()
+        listed
+            .iter()
+            .map(|object| Manifest::parse(&object.name, &store.get(&object.name).unwrap().unwrap()).unwrap())
+            .collect()
     }
 
     pub fn newest(&self) -> Option<Manifest> {
