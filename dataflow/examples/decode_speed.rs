@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use weir_dataflow::Decoder;
 
@@ -19,11 +20,12 @@ const ROUNDS: usize = 1000;
 const SEED: u64 = 7;
 
 fn main() {
-    let kinds: [(&str, fn(&mut StdRng) -> String); 6] = [
+    let kinds: [(&str, fn(&mut StdRng) -> String); 7] = [
         ("large", large),
         ("large, IPv6", large_ipv6),
         ("large, spaces after : and ,", |random| spaced(&large(random))),
         ("large, a user agent not in ASCII", |random| large(random).replace("Mozilla", "Mözilla")),
+        ("large, members in any order", shuffled),
         ("large, one escape", |random| large(random).replace("Mozilla/", r"Mozilla\/")),
         ("small", small),
     ];
@@ -95,6 +97,22 @@ fn large_from(random: &mut StdRng, ip_address: &str) -> String {
         random.random::<bool>(),
         random.random_range(1..10_000_000),
     )
+}
+
+/// As a producer with a hash map writes it. None of these records is like the one before.
+fn shuffled(random: &mut StdRng) -> String {
+    let record = large(random);
+    // No comma but those between members is followed by a quote.
+    let mut members: Vec<&str> =
+        record[1..record.len() - 1].split(",\"").map(|member| member.trim_matches('"')).collect();
+    members.shuffle(random);
+    let members: Vec<String> = members.iter().map(|member| format!("\"{member}{}", closing_quote(member))).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// The quote that splitting took from a member whose value is a string.
+fn closing_quote(member: &str) -> &str {
+    if member.contains(":\"") { "\"" } else { "" }
 }
 
 /// The six fields alone.

@@ -4,6 +4,7 @@
 mod agreement;
 mod contract;
 mod json;
+pub(super) mod records;
 
 use super::{Decoder, RejectReason};
 use crate::click::Click;
