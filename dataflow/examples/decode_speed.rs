@@ -5,7 +5,19 @@
 //! ```
 //!
 //! Each kind of record comes in 4,096 different ones, read in turn, so that neither the branch predictor nor the cache
-//! knows them by heart. The best of several rounds is shown: what the code costs when nothing disturbs it.
+//! knows them by heart. The best of many rounds is shown: what the code costs when nothing disturbs it. On one core of
+//! an AMD EPYC (Zen 4, 3.7 GHz), in nanoseconds a record:
+//!
+//! ```text
+//! record                              bytes     decode     strict
+//! large                                 492      108.4      607.5
+//! large, IPv6                           518      122.9      625.3
+//! large, spaces after : and ,           521      114.6      644.7
+//! large, a user agent not in ASCII      493      121.8      628.4
+//! large, members in any order           492      545.7     1053.3
+//! large, one escape                     493      703.5      733.7
+//! small                                 228       64.4      291.6
+//! ```
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -19,8 +31,11 @@ const RECORDS: usize = 4096;
 const ROUNDS: usize = 1000;
 const SEED: u64 = 7;
 
+/// Writes a record.
+type Make = fn(&mut StdRng) -> String;
+
 fn main() {
-    let kinds: [(&str, fn(&mut StdRng) -> String); 7] = [
+    let kinds: [(&str, Make); 7] = [
         ("large", large),
         ("large, IPv6", large_ipv6),
         ("large, spaces after : and ,", |random| spaced(&large(random))),

@@ -102,6 +102,7 @@ fn is_plain_ipv6(text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use rand::rngs::SmallRng;
     use rand::seq::IndexedRandom;

@@ -15,7 +15,7 @@
 
 use super::fast::{Place, Values};
 use super::scan::Quotes;
-use super::walk::{Member, Trace, literal};
+use super::walk::{Member, literal};
 
 /// Shapes that are remembered at a time, each in the slot of its number of strings.
 const SLOTS: usize = 16;
@@ -46,7 +46,7 @@ impl Shapes {
     }
 
     /// Remembers the shape of a record that was accepted and did not fit.
-    pub(super) fn remember(&mut self, bytes: &[u8], quotes: &Quotes, trace: &Trace) {
+    pub(super) fn remember(&mut self, bytes: &[u8], quotes: &Quotes, trace: &[Member]) {
         let Some(shape) = self.slots.get_mut(slot_of(quotes)) else { return };
         shape.misses += 1;
         if shape.seams.is_empty() || shape.misses >= MISSES_TO_REPLACE {
@@ -89,11 +89,10 @@ impl Shape {
         (bytes.get(at..)? == b"}").then_some(values)
     }
 
-    fn learn(&mut self, bytes: &[u8], trace: &Trace) {
+    fn learn(&mut self, bytes: &[u8], trace: &[Member]) {
         self.misses = 0;
-        self.seams.clear();
-        let seam_of = |member: &Member| Some(Seam::new(bytes.get(member.start..member.value)?, member));
-        self.seams.extend(trace.iter().filter_map(seam_of));
+        let seams = trace.iter().map(|member| Some(Seam::new(bytes.get(member.start..member.value)?, member)));
+        self.seams = seams.collect::<Option<_>>().unwrap_or_default();
     }
 }
 
@@ -145,6 +144,7 @@ fn masked_equal(left: &[u8; HEAD_BYTES], right: &[u8; HEAD_BYTES], mask: &[u8; H
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use rand::rngs::SmallRng;
     use rand::{Rng, SeedableRng};
@@ -156,7 +156,7 @@ mod tests {
 
     /// Remembers the first record's shape, and walks the second one by it and member by member.
     fn by_shape_and_by_walk(first: &[u8], second: &[u8]) -> Option<(Option<Values>, Option<Values>)> {
-        let (mut quotes, mut trace, mut shapes) = (Quotes::default(), Trace::new(), Shapes::default());
+        let (mut quotes, mut trace, mut shapes) = (Quotes::default(), Vec::new(), Shapes::default());
         plain_text(first, &mut quotes)?;
         walk::walk(first, &quotes, &mut trace)?;
         shapes.remember(first, &quotes, &trace);

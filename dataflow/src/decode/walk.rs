@@ -121,14 +121,15 @@ impl UnknownKeys {
     }
 }
 
-/// Of a key's first and last eight bytes and its length.
+/// A key of less than eight bytes itself, or else a hash of all its bytes and its length.
 #[inline]
 fn signature(bytes: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
-    let head = load_8(bytes, start);
     if length < 8 {
-        return head & ((1 << (length * 8)) - 1);
+        return load_8(bytes, start) & ((1 << (length * 8)) - 1);
     }
-    let tail = load_8(bytes, end - 8);
-    head.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ tail.rotate_left(29) ^ length as u64
+    let words = (start..end - 8).step_by(8).map(|at| load_8(bytes, at));
+    let hash =
+        words.fold(length as u64, |hash, word| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29));
+    hash ^ load_8(bytes, end - 8)
 }
