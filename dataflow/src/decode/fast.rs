@@ -29,14 +29,15 @@ pub(super) struct Buffers {
 /// Decodes the payload, or declines.
 #[inline]
 pub(super) fn decode<'a>(payload: &'a [u8], buffers: &mut Buffers) -> Option<Click<'a>> {
-    let (text, quotes) = scan::plain_text(trim_end(payload), &mut buffers.quotes)?;
+    let Buffers { quotes, shapes, trace } = buffers;
+    let text = scan::plain_text(trim_end(payload), quotes)?;
     let bytes = text.as_bytes();
-    if let Some(values) = buffers.shapes.walk(bytes, quotes) {
+    if let Some(values) = shapes.walk(bytes, quotes) {
         return values.click(text);
     }
-    let values = walk::walk(bytes, quotes, &mut buffers.trace)?;
+    let values = walk::walk(bytes, quotes, trace)?;
     let click = values.click(text)?;
-    buffers.shapes.remember(bytes, quotes, &buffers.trace);
+    shapes.remember(bytes, quotes, trace);
     Some(click)
 }
 
@@ -65,7 +66,7 @@ impl Place {
 }
 
 /// Where the values of a record are.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Values {
     /// Start and end of each string, by [`Place`]. No string starts at 0: that is a field that did not come.
     strings: [(usize, usize); 8],

@@ -10,19 +10,18 @@
 //! accepted, what was found out about them holds again: that they are JSON, which field each value is, and that no
 //! key comes twice. That leaves one comparison a member.
 //!
-//! - A seam lies between two values, and its quotes are counted: three where a string follows, two where none does. So
-//!   the quote behind them is the string's end.
+//! - A seam before a string ends with its quote. The next quote is the string's end, because plain text has no escapes.
 //! - Whatever does not fit is left to the walk; nothing is decided here.
 
 use super::fast::{Place, Values};
-use super::walk::{Trace, literal};
+use super::scan::Quotes;
+use super::walk::{Member, literal};
 
 /// Shapes that are remembered at a time, each in the slot of its number of strings.
 const SLOTS: usize = 16;
 
-/// A seam longer than this, or an object of more members, is not remembered.
-const MAX_SEAM_BYTES: usize = 32;
-const MAX_MEMBERS: usize = 40;
+/// So much of a seam is compared at once; that is all of most.
+const HEAD_BYTES: usize = 32;
 
 /// A shape gives up its slot after so many records in a row that did not fit it: two shapes in turn would otherwise
 /// be remembered anew for each record.
@@ -37,7 +36,7 @@ pub(super) struct Shapes {
 impl Shapes {
     /// Where the record's values are, if it has the shape that is remembered for its number of quotes.
     #[inline]
-    pub(super) fn walk(&mut self, bytes: &[u8], quotes: &[u16]) -> Option<Values> {
+    pub(super) fn walk(&mut self, bytes: &[u8], quotes: &Quotes) -> Option<Values> {
         let shape = self.slots.get_mut(slot_of(quotes))?;
         let values = shape.walk(bytes, quotes);
         if values.is_some() {
@@ -47,7 +46,7 @@ impl Shapes {
     }
 
     /// Remembers the shape of a record that was accepted and did not fit.
-    pub(super) fn remember(&mut self, bytes: &[u8], quotes: &[u16], trace: &Trace) {
+    pub(super) fn remember(&mut self, bytes: &[u8], quotes: &Quotes, trace: &[Member]) {
         let Some(shape) = self.slots.get_mut(slot_of(quotes)) else { return };
         shape.misses += 1;
         if shape.seams.is_empty() || shape.misses >= MISSES_TO_REPLACE {
@@ -57,8 +56,8 @@ impl Shapes {
 }
 
 #[inline]
-fn slot_of(quotes: &[u16]) -> usize {
-    quotes.len() / 2 % SLOTS
+fn slot_of(quotes: &Quotes) -> usize {
+    quotes.count() / 2 % SLOTS
 }
 
 #[derive(Debug, Default)]
@@ -71,9 +70,8 @@ struct Shape {
 
 impl Shape {
     #[inline]
-    fn walk(&self, bytes: &[u8], quotes: &[u16]) -> Option<Values> {
+    fn walk(&self, bytes: &[u8], quotes: &Quotes) -> Option<Values> {
         let mut values = Values::none();
-        let mut left = quotes;
         let mut at = 0;
         for seam in &self.seams {
             if !seam.is_at(bytes, at) {
@@ -81,69 +79,140 @@ impl Shape {
             }
             let start = at + seam.length;
             if seam.is_string {
-                let (&[_, _, _, last], behind) = left.split_first_chunk()?;
-                let end = usize::from(last);
+                let end = quotes.next(start)?;
                 values.set_string(seam.place, start, end);
                 at = end + 1;
-                left = behind;
             } else {
                 at = literal(bytes, start, seam.place, &mut values)?;
-                left = left.get(2..)?;
             }
         }
         (bytes.get(at..)? == b"}").then_some(values)
     }
 
-    fn learn(&mut self, bytes: &[u8], trace: &Trace) {
+    fn learn(&mut self, bytes: &[u8], trace: &[Member]) {
         self.misses = 0;
-        self.seams.clear();
-        if trace.len() <= MAX_MEMBERS {
-            let seams = trace.iter().map(|member| {
-                let text = bytes.get(member.start..member.value)?;
-                Seam::new(text, member.place, member.is_string)
-            });
-            self.seams = seams.collect::<Option<_>>().unwrap_or_default();
-        }
+        let seams = trace.iter().map(|member| Some(Seam::new(bytes.get(member.start..member.value)?, member)));
+        self.seams = seams.collect::<Option<_>>().unwrap_or_default();
     }
 }
 
 /// What stands before a value, from the end of the value before.
 #[derive(Debug)]
 struct Seam {
-    /// Its bytes, and zeros behind them.
-    text: [u8; MAX_SEAM_BYTES],
-    /// All ones for each of its bytes.
-    mask: [u8; MAX_SEAM_BYTES],
+    /// Its first bytes, and zeros behind them.
+    head: [u8; HEAD_BYTES],
+    /// All ones for each byte of the head.
+    mask: [u8; HEAD_BYTES],
+    /// What the head has no room for.
+    rest: Box<[u8]>,
     length: usize,
     place: Place,
     is_string: bool,
 }
 
 impl Seam {
-    fn new(bytes: &[u8], place: Place, is_string: bool) -> Option<Self> {
-        let mut seam =
-            Self { text: [0; MAX_SEAM_BYTES], mask: [0; MAX_SEAM_BYTES], length: bytes.len(), place, is_string };
-        seam.text.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        seam.mask.get_mut(..bytes.len())?.fill(0xff);
-        Some(seam)
+    fn new(bytes: &[u8], member: &Member) -> Self {
+        let (mut head, mut mask) = ([0; HEAD_BYTES], [0; HEAD_BYTES]);
+        for ((head_byte, mask_byte), byte) in head.iter_mut().zip(&mut mask).zip(bytes) {
+            *head_byte = *byte;
+            *mask_byte = 0xff;
+        }
+        let rest = bytes.get(HEAD_BYTES..).unwrap_or_default().into();
+        Self { head, mask, rest, length: bytes.len(), place: member.place, is_string: member.is_string }
     }
 
     #[inline]
     fn is_at(&self, bytes: &[u8], at: usize) -> bool {
         let behind = bytes.get(at..).unwrap_or_default();
-        match behind.first_chunk() {
-            Some(chunk) => masked_equal(chunk, &self.text, &self.mask),
-            None => self.text.get(..self.length).is_some_and(|text| behind.starts_with(text)),
-        }
+        let head_fits = match behind.first_chunk() {
+            Some(chunk) => masked_equal(chunk, &self.head, &self.mask),
+            None => self.head.get(..self.length).is_some_and(|head| behind.starts_with(head)),
+        };
+        head_fits && (self.rest.is_empty() || behind.get(HEAD_BYTES..).is_some_and(|more| more.starts_with(&self.rest)))
     }
 }
 
-/// Whether the bytes are equal where the mask says.
+/// Whether the bytes are equal where the mask says. In words, which need no sum over the lanes of a vector.
 #[inline]
-fn masked_equal(left: &[u8; MAX_SEAM_BYTES], right: &[u8; MAX_SEAM_BYTES], mask: &[u8; MAX_SEAM_BYTES]) -> bool {
-    let mut differences = 0;
-    for ((left, right), mask) in left.iter().zip(right).zip(mask) {
-        differences |= (left ^ right) & mask;
-    }
+fn masked_equal(left: &[u8; HEAD_BYTES], right: &[u8; HEAD_BYTES], mask: &[u8; HEAD_BYTES]) -> bool {
+    let (left, right, mask) = (left.as_chunks().0, right.as_chunks().0, mask.as_chunks().0);
+    let words = left.iter().zip(right).zip(mask);
+    let differences = words.fold(0, |differences, ((left, right), mask)| {
+        differences | (u64::from_ne_bytes(*left) ^ u64::from_ne_bytes(*right)) & u64::from_ne_bytes(*mask)
+    });
     differences == 0
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::super::scan::plain_text;
+    use super::super::tests::records;
+    use super::super::walk;
+    use super::*;
+
+    /// Remembers the first record's shape, and walks the second one by it and member by member.
+    fn by_shape_and_by_walk(first: &[u8], second: &[u8]) -> Option<(Option<Values>, Option<Values>)> {
+        let (mut quotes, mut trace, mut shapes) = (Quotes::default(), Vec::new(), Shapes::default());
+        plain_text(first, &mut quotes)?;
+        walk::walk(first, &quotes, &mut trace)?;
+        shapes.remember(first, &quotes, &trace);
+        plain_text(second, &mut quotes)?;
+        Some((shapes.walk(second, &quotes), walk::walk(second, &quotes, &mut trace)))
+    }
+
+    #[track_caller]
+    fn check(second: &str, fits: bool) {
+        let long = "k".repeat(70);
+        let first =
+            format!(r#"{{"ad_id":"a","timestamp":1, "n":null,"s": "x","{long}":"y","user_id":"u","last":true}}"#);
+        let (by_shape, by_walk) =
+            by_shape_and_by_walk(first.as_bytes(), second.replace("LONG", &long).as_bytes()).unwrap();
+        assert_eq!(by_shape.is_some(), fits, "{second}");
+        if fits {
+            assert_eq!(by_shape, by_walk, "{second}");
+        }
+    }
+
+    #[test]
+    fn what_fits() {
+        check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","user_id":"u","last":true}"#, true);
+        check(
+            r#"{"ad_id":"","timestamp":1736952000123, "n":-1.5e7,"s": "{}:,","LONG":"","user_id":"ü","last":0}"#,
+            true,
+        );
+        check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","user_id":"u","last":tru}"#, false);
+        check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","user_id":"u","last":true},"#, false);
+        check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","user_id":"u","last":true"#, false);
+        check(r#"{"ad_id":"a","timestamp":-1, "n":null,"s": "x","LONG":"y","user_id":"u","last":true}"#, false);
+        check(r#"{"ad_id":"a","timestamp":1,"n":null,"s": "x","LONG":"y","user_id":"u","last":true}"#, false);
+        check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONGk":"y","user_id":"u","last":true}"#, false);
+        check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","user_id":"u","lost":true}"#, false);
+        check(r#"{"user_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","ad_id":"u","last":true}"#, false);
+        check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","user_id":"u","last":"true"}"#, false);
+    }
+
+    #[test]
+    fn what_fits_is_what_the_walk_takes() {
+        let (mut fits, mut others) = (0, 0);
+        for seed in 0..100_000 {
+            let mut random = SmallRng::seed_from_u64(seed);
+            let first = records::likely(&mut random);
+            let mut second = first.clone();
+            for _ in 0..random.random_range(1..4) {
+                records::damage(&mut second, &mut random);
+            }
+            let Some((by_shape, by_walk)) = by_shape_and_by_walk(&first, &second) else { continue };
+            if by_shape.is_some() {
+                fits += 1;
+                assert_eq!(by_shape, by_walk, "seed {seed}: {}", String::from_utf8_lossy(&second));
+            } else {
+                others += 1;
+            }
+        }
+        assert!(fits > 1_000 && others > 1_000, "{fits} fit, {others} did not");
+    }
 }

@@ -11,6 +11,7 @@
 use super::bytes::load_8;
 use super::fast::{Place, Values};
 use super::number::{literal_end, timestamp};
+use super::scan::Quotes;
 use super::validate::Field;
 
 /// As many unknown keys are told apart.
@@ -32,19 +33,22 @@ pub(super) struct Member {
 
 /// Where the record's values are, if it is a flat object whose keys are surely different from each other. Leaves its
 /// members in the trace.
-pub(super) fn walk(bytes: &[u8], quotes: &[u16], trace: &mut Trace) -> Option<Values> {
+pub(super) fn walk(bytes: &[u8], quotes: &Quotes, trace: &mut Trace) -> Option<Values> {
     if *bytes.first()? != b'{' {
         return None;
     }
     trace.clear();
     let mut values = Values::none();
     let mut unknown = UnknownKeys::default();
-    let mut left = quotes;
     let mut start = 0;
     loop {
-        let (open, close, behind_key) = next_string(left)?;
         // The first byte is the brace or the comma that led here.
-        if open != skip_space(bytes, start + 1) || *bytes.get(close + 1)? != b':' {
+        let open = skip_space(bytes, start + 1);
+        if *bytes.get(open)? != b'"' {
+            return None;
+        }
+        let close = quotes.next(open + 1)?;
+        if *bytes.get(close + 1)? != b':' {
             return None;
         }
         let place = match Field::named(bytes.get(open + 1..close)?) {
@@ -55,23 +59,20 @@ pub(super) fn walk(bytes: &[u8], quotes: &[u16], trace: &mut Trace) -> Option<Va
                 Place::UNKNOWN
             }
         };
-        let value = skip_space(bytes, close + 2);
-        let is_string = *bytes.get(value)? == b'"';
-        let end;
-        if is_string {
-            let (first, last, behind_value) = next_string(behind_key)?;
+        let before_value = skip_space(bytes, close + 2);
+        let is_string = *bytes.get(before_value)? == b'"';
+        let value = before_value + usize::from(is_string);
+        trace.push(Member { start, value, place, is_string });
+        let end = if is_string {
+            let last = quotes.next(value)?;
             if place == Place::TIMESTAMP {
                 return None;
             }
-            values.set_string(place, first + 1, last);
-            trace.push(Member { start, value: first + 1, place, is_string });
-            end = last + 1;
-            left = behind_value;
+            values.set_string(place, value, last);
+            last + 1
         } else {
-            end = literal(bytes, value, place, &mut values)?;
-            trace.push(Member { start, value, place, is_string });
-            left = behind_key;
-        }
+            literal(bytes, value, place, &mut values)?
+        };
         match *bytes.get(end)? {
             b',' => start = end,
             b'}' if end + 1 == bytes.len() => return Some(values),
@@ -92,13 +93,6 @@ pub(super) fn literal(bytes: &[u8], start: usize, place: Place, values: &mut Val
         }
         _ => None,
     }
-}
-
-/// The next two quotes, and those behind them.
-#[inline]
-fn next_string(quotes: &[u16]) -> Option<(usize, usize, &[u16])> {
-    let (&[open, close], behind) = quotes.split_first_chunk()?;
-    Some((usize::from(open), usize::from(close), behind))
 }
 
 #[inline]
@@ -127,14 +121,15 @@ impl UnknownKeys {
     }
 }
 
-/// Of a key's first and last eight bytes and its length.
+/// A key of less than eight bytes itself, or else a hash of all its bytes and its length.
 #[inline]
 fn signature(bytes: &[u8], start: usize, end: usize) -> u64 {
     let length = end - start;
-    let head = load_8(bytes, start);
     if length < 8 {
-        return head & ((1 << (length * 8)) - 1);
+        return load_8(bytes, start) & ((1 << (length * 8)) - 1);
     }
-    let tail = load_8(bytes, end - 8);
-    head.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ tail.rotate_left(29) ^ length as u64
+    let words = (start..end - 8).step_by(8).map(|at| load_8(bytes, at));
+    let hash =
+        words.fold(length as u64, |hash, word| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29));
+    hash ^ load_8(bytes, end - 8)
 }

@@ -34,6 +34,7 @@ fn what_producers_usually_write_takes_the_fast_path() {
     assert!(is_fast(FULL.replace("Mozilla", "Mözilla 💡").as_bytes()));
     assert!(is_fast(FULL.replace("0.25", "-1.5e-07").as_bytes()));
     assert!(is_fast(with(r#""n":0"#).as_bytes()));
+    assert!(is_fast(with(r#""impression_start_timestamp":1,"impression_close_timestamp":2"#).as_bytes()));
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! What decoding accepts and rejects: `contract` by the fields' rules, `json` by the syntax, and `agreement` that both
 //! paths always say the same.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod agreement;
 mod contract;
 mod json;
+pub(super) mod records;
 
 use super::{Decoder, RejectReason};
 use crate::click::Click;
