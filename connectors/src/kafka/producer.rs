@@ -64,15 +64,17 @@ impl KafkaClicks {
         }
     }
 
-    /// Sends a record, to a partition of its own or by the hash of its key, and waits where the broker is slower.
-    pub fn send(
+    /// Sends a record, to the partition given or by the hash of its key, and waits where the broker is slower. A value of
+    /// `None` is a tombstone; without a time the record gets the present one.
+    pub fn send<'a>(
         &mut self,
         partition: Option<i32>,
         key: &[u8],
-        value: &[u8],
+        value: impl Into<Option<&'a [u8]>>,
         timestamp_ms: Option<i64>,
     ) -> Result<(), ProduceError> {
-        let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
+        let mut record = BaseRecord::to(&self.topic).key(key);
+        record.payload = value.into();
         record.partition = partition;
         record.timestamp = timestamp_ms;
         loop {
