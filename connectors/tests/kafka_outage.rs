@@ -1,8 +1,12 @@
-//! The Kafka source and the dead letters while brokers fail, on librdkafka's mock cluster.
+//! The Kafka source and the dead letters while brokers fail: on librdkafka's mock cluster, and once with a real broker
+//! that is killed.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kafka;
 
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use kafka::{await_until, values};
@@ -10,7 +14,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use weir_checkpoints::{Attempt, Epoch, Offset, PartitionId, WorkerIndex};
-use weir_connectors::kafka::{KafkaClicks, KafkaConfig, KafkaDeadLetters, KafkaSourceFactory};
+use weir_connectors::kafka::{KafkaClicks, KafkaConfig, KafkaDeadLetters, KafkaSourceFactory, KafkaTopics, TopicSpec};
 use weir_dataflow::{Cut, DeadLetterRow, Polled, Row, SinkFactory, Source, SourceError, SourceFactory, WorkerContext};
 
 const ONLY: PartitionId = PartitionId(0);
@@ -36,7 +40,7 @@ impl Mock {
     fn write(&self, count: u32) {
         let mut clicks = KafkaClicks::new(&self.config).unwrap();
         for value in values(0, count) {
-            clicks.send(Some(0), b"key", &value, None).unwrap();
+            clicks.send(Some(0), b"key", value.as_slice(), None).unwrap();
         }
         clicks.flush().unwrap();
     }
@@ -72,6 +76,69 @@ fn a_lost_broker_is_waited_for_and_is_not_taken_for_a_quiet_one() {
     });
     assert_eq!(offsets, [20, 21, 22, 23, 24]);
     await_polled(source.as_mut(), Polled::CaughtUp);
+}
+
+/// A broker of this test alone, started by `scripts/kafka-broker`.
+struct OwnBroker {
+    process: Child,
+}
+
+impl OwnBroker {
+    fn start(folder: &Path, port: u16) -> Self {
+        let scripts = std::env::var("WEIR_TEST_SCRIPTS")
+            .expect("WEIR_TEST_SCRIPTS is not set: it must name the folder `scripts`; `scripts/test` sets it");
+        let mut command = Command::new(Path::new(&scripts).join("kafka-broker"));
+        let log = File::create(folder.join("broker.log")).unwrap();
+        command.arg(folder).arg(port.to_string()).stdout(log.try_clone().unwrap()).stderr(log);
+        Self { process: command.spawn().unwrap() }
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for OwnBroker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[test]
+fn a_killed_broker_is_waited_for_and_read_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = KafkaConfig::new(&format!("127.0.0.1:{port}"), "clicks", "main");
+    let mut broker = OwnBroker::start(folder.path(), port);
+    let topics = KafkaTopics::new(&config).unwrap();
+    let spec = TopicSpec { name: "clicks", partitions: 1, replicas: Some(1), settings: &[] };
+    await_until("the broker to start", || topics.create(&spec).is_ok());
+    let write = |count: u32| {
+        let mut clicks = KafkaClicks::new(&config).unwrap();
+        for value in values(0, count) {
+            clicks.send(Some(0), b"key", value.as_slice(), None).unwrap();
+        }
+        clicks.flush().unwrap();
+    };
+    write(1000);
+    let mut source = KafkaSourceFactory::new(config.clone()).unwrap().open(&[(ONLY, None)]).unwrap();
+    let mut offsets = Vec::new();
+    let mut read_up_to = |end: usize| {
+        await_until("records", || {
+            let max = (end - offsets.len()).min(100);
+            source.poll(ONLY, max, &mut |record| offsets.push(record.offset.0)).unwrap();
+            offsets.len() == end
+        });
+        offsets.clone()
+    };
+    read_up_to(500);
+    broker.kill();
+    broker = OwnBroker::start(folder.path(), port);
+    read_up_to(1000);
+    write(500);
+    assert_eq!(read_up_to(1500), (0..1500).collect::<Vec<u64>>());
+    drop(broker);
 }
 
 #[test]

@@ -192,6 +192,7 @@ fn manifest(offsets: [u64; 2]) -> Manifest {
         sequence: Sequence(1),
         previous: None,
         attempt: Attempt(1),
+        owner: String::new(),
         workers: 1,
         epoch: Epoch(5),
         written_ms: 0,

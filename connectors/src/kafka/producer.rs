@@ -64,43 +64,17 @@ impl KafkaClicks {
         }
     }
 
-    /// Sends a record, to a partition of its own or by the hash of its key, and waits where the broker is slower.
-    pub fn send(
+    /// Sends a record, to the partition given or by the hash of its key, and waits where the broker is slower. A value of
+    /// `None` is a tombstone; without a time the record gets the present one.
+    pub fn send<'a>(
         &mut self,
         partition: Option<i32>,
         key: &[u8],
-        value: &[u8],
-        timestamp_ms: Option<i64>,
-    ) -> Result<(), ProduceError> {
-        self.send_record(partition, key, Some(value), timestamp_ms)
-    }
-
-    /// Sends a tombstone: a record without a value.
-    pub fn send_tombstone(
-        &mut self,
-        partition: Option<i32>,
-        key: &[u8],
-        timestamp_ms: Option<i64>,
-    ) -> Result<(), ProduceError> {
-        self.send_record(partition, key, None, timestamp_ms)
-    }
-
-    /// Waits until everything sent is acknowledged.
-    pub fn flush(&mut self) -> Result<(), ProduceError> {
-        self.producer.flush(FLUSH_TIMEOUT).map_err(|error| self.error(error.to_string()))?;
-        self.producer.poll(Duration::ZERO);
-        self.check()
-    }
-
-    fn send_record(
-        &mut self,
-        partition: Option<i32>,
-        key: &[u8],
-        value: Option<&[u8]>,
+        value: impl Into<Option<&'a [u8]>>,
         timestamp_ms: Option<i64>,
     ) -> Result<(), ProduceError> {
         let mut record = BaseRecord::to(&self.topic).key(key);
-        record.payload = value;
+        record.payload = value.into();
         record.partition = partition;
         record.timestamp = timestamp_ms;
         loop {
@@ -122,6 +96,13 @@ impl KafkaClicks {
             self.check()?;
         }
         Ok(())
+    }
+
+    /// Waits until everything sent is acknowledged.
+    pub fn flush(&mut self) -> Result<(), ProduceError> {
+        self.producer.flush(FLUSH_TIMEOUT).map_err(|error| self.error(error.to_string()))?;
+        self.producer.poll(Duration::ZERO);
+        self.check()
     }
 
     fn check(&self) -> Result<(), ProduceError> {

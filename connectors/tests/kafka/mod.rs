@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_checkpoints::{PartitionId, Position};
@@ -26,8 +27,10 @@ pub(crate) struct TestTopic {
 
 impl TestTopic {
     pub(crate) fn new(test: &str, partitions: u32, settings: &[(&str, &str)]) -> Self {
-        let since_epoch = std::time::UNIX_EPOCH.elapsed().unwrap();
-        let name = format!("test-{test}-{}-{}", std::process::id(), since_epoch.as_nanos());
+        static USED: AtomicU32 = AtomicU32::new(0);
+        let started_ns = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+        let number = USED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-{test}-{}-{started_ns}-{number}", std::process::id());
         let config = KafkaConfig::new(&brokers(), &name, &name);
         let topics = KafkaTopics::new(&config).unwrap();
         topics.create(&TopicSpec { name: &name, partitions, replicas: Some(1), settings }).unwrap();
@@ -57,9 +60,19 @@ impl TestTopic {
 
     /// Writes values to a partition, record `i` at time `1_000_000 + i`.
     pub(crate) fn write(&self, partition: i32, values: impl IntoIterator<Item = Vec<u8>>) {
+        self.write_at(partition, values, |index| Some(1_000_000 + index));
+    }
+
+    /// Writes values to a partition, each at the time given for its index, or now.
+    pub(crate) fn write_at(
+        &self,
+        partition: i32,
+        values: impl IntoIterator<Item = Vec<u8>>,
+        time_ms: fn(i64) -> Option<i64>,
+    ) {
         let mut clicks = KafkaClicks::new(&self.config).unwrap();
         for (index, value) in values.into_iter().enumerate() {
-            clicks.send(Some(partition), b"key", &value, Some(1_000_000 + index as i64)).unwrap();
+            clicks.send(Some(partition), b"key", value.as_slice(), time_ms(index as i64)).unwrap();
         }
         clicks.flush().unwrap();
     }

@@ -1,10 +1,13 @@
 //! What every source must do, run against each of them. A kind of source is added by implementing [`fixture::Fixture`]
 //! and naming it in a `contract!` line below.
 //!
-//! The S3 logs need a server; see `tests/s3`.
+//! The S3 logs need a server, see `tests/s3`; so do the Kafka topics, see `tests/kafka`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fixture;
+mod kafka;
+#[path = "../kafka/mod.rs"]
+mod kafka_broker;
 mod ndjson;
 #[path = "../s3/mod.rs"]
 mod s3;
@@ -40,3 +43,5 @@ contract!(files_zstd, crate::ndjson::Files { ending: ".jsonl.zst" });
 contract!(s3_plain, crate::ndjson::Objects { ending: ".ndjson" });
 contract!(s3_gzip, crate::ndjson::Objects { ending: ".ndjson.gz" });
 contract!(s3_zstd, crate::ndjson::Objects { ending: ".ndjson.zst" });
+contract!(kafka_plain, crate::kafka::Topics { compression: "none" });
+contract!(kafka_lz4, crate::kafka::Topics { compression: "lz4" });
