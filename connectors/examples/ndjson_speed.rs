@@ -1,4 +1,8 @@
-//! How fast NDJSON logs are read and written, one core: `cargo run --release -p weir-connectors --example ndjson_speed`
+//! How fast NDJSON logs are read and written on one core. Seen on a busy machine with two cores, from the page cache,
+//! lines of 214 bytes: plain 4.4 GB/s (49 ns a line), zstd 1.8 GB/s (120 ns a line); written 0.44 and 0.22 GB/s,
+//! making up the lines included.
+//!
+//! `cargo run --release -p weir-connectors --example ndjson_speed`
 
 use std::error::Error;
 use std::time::Instant;

@@ -320,6 +320,23 @@ fn a_segment_behind_the_reader_is_an_error() {
 }
 
 #[test]
+fn what_came_after_a_bounded_log_was_opened_is_not_taken_for_read() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a.ndjson");
+    append(&file, b"one\n");
+    let mut source = open(folder.path(), false, None);
+    append(&file, b"two\n");
+    assert_eq!(payloads(&drain(source.as_mut()).unwrap()), ["one"]);
+    let position = source.position(P0);
+    let next = drain(open(folder.path(), false, Some(&position)).as_mut()).unwrap();
+    assert_eq!(payloads(&next), ["two"]);
+    fs::remove_file(file).unwrap();
+    append(&folder.path().join("b.ndjson"), b"three\n");
+    let error = try_open(folder.path(), false, Some(&position)).err().unwrap().to_string();
+    assert!(error.contains("segment `a.ndjson` is gone"), "{error}");
+}
+
+#[test]
 fn a_gap_between_segments_is_an_error() {
     let folder = TempDir::new().unwrap();
     append(&folder.path().join("00000000000000000000.ndjson"), b"one\n");
@@ -421,6 +438,9 @@ fn an_object_of_many_blocks_comes_whole() {
             assert!(payloads(&rest) == lines[first..], "{url} from {position:?}");
         }
     }
+    store.put("a b.ndjson", b"spaced\n".to_vec()).unwrap();
+    let spaced = factory(&format!("{url}/a%20b.ndjson"), false).unwrap();
+    assert_eq!(payloads(&drain(spaced.open(&[(P0, None)]).unwrap().as_mut()).unwrap()), ["spaced"]);
     let empty = factory(&format!("{url}/no/such/prefix"), false).unwrap().partitions().unwrap_err().to_string();
     assert!(empty.contains("look at the bucket and the prefix"), "{empty}");
 }
