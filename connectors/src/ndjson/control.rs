@@ -26,6 +26,7 @@ pub(super) fn write(log_time_ms: i64, to: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -115,14 +115,15 @@ fn not_there(path: &Path) -> String {
 fn remote_root(text: &str) -> Result<Folder, SourceError> {
     let open = |url: &str| ObjectStoreAt::open(url).map_err(|error| invalid(text, error.to_string()));
     let (parent, name) = split_last(text);
-    if is_segment(name) && parent.matches('/').count() > 2 {
+    let name = object_store::path::Path::from_url_path(name).map(String::from).unwrap_or_default();
+    if is_segment(&name) && parent.matches('/').count() > 2 {
         let store = open(parent)?;
         let object = store
-            .head(name)
+            .head(&name)
             .map_err(|error| SourceError::Unreadable { location: text.to_owned(), reason: error.to_string() })?;
         if object.is_some() {
             let place = Place::Remote(store, String::new());
-            return Ok(Folder { place, only: Some(name.to_owned()), url: parent.to_owned() });
+            return Ok(Folder { place, only: Some(name), url: parent.to_owned() });
         }
     }
     let url = format!("{}/", text.trim_end_matches('/'));

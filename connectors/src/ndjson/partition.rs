@@ -54,6 +54,9 @@ struct Current {
     /// Lines that start from here on are not given: they came after a bounded log was opened.
     until: u64,
     log_time_ms: Option<i64>,
+    /// A bounded log has nothing more to give.
+    ended: bool,
+    /// It ended because the segment did.
     done: bool,
 }
 
@@ -152,10 +155,10 @@ impl Partition {
     /// Gets more bytes, or finds out why there are none.
     fn step(&mut self) -> Result<Step, SourceError> {
         let Some(current) = &mut self.current else { return self.wait_for_the_first() };
-        if current.at >= current.until {
-            current.done = true;
+        if current.at >= current.until && self.lines.pending_bytes() > 0 {
+            current.ended = true;
         }
-        if current.done {
+        if current.ended {
             return Ok(Step::Stop(Polled::Ended));
         }
         match current.read(&mut self.lines) {
@@ -221,7 +224,7 @@ impl Partition {
         let visited = self.lines.rest().map_or(0, |line| current.give(&line, visit));
         let end = current.end();
         match self.ahead.front() {
-            None => current.done = true,
+            None => (current.ended, current.done) = (true, true),
             Some(next) => {
                 let base = base_behind(next, end).map_err(|lost| self.lost(lost))?;
                 self.before += 1;
@@ -243,7 +246,8 @@ impl Partition {
         }
         let skip = if segment.is_plain() { 0 } else { consumed };
         let until = if !self.follow && is_last && segment.is_plain() { segment.size_bytes } else { u64::MAX };
-        self.current = Some(Current { segment, input, base, at: consumed, skip, until, log_time_ms, done: false });
+        self.current =
+            Some(Current { segment, input, base, at: consumed, skip, until, log_time_ms, ended: false, done: false });
         Ok(())
     }
 

@@ -11,7 +11,7 @@
 //! - What [`NdjsonWriter::sync`] has returned for is on disk. After a failed write nobody knows what is in the file:
 //!   the writer refuses everything from then on, and opening the folder again finds out.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ use weir_checkpoints::Offset;
 
 use super::segment::name_of;
 use super::{control, recovery};
+use crate::objects::make_folder;
 
 /// Lines are collected until there are this many bytes, or until they are flushed.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -102,7 +103,7 @@ impl NdjsonWriter {
     /// Opens a partition's folder, making it if it is not there, and goes on behind what is in it.
     pub fn open(folder: &Path, config: WriterConfig) -> Result<Self, WriterError> {
         let at = |source| WriterError::Io { path: folder.to_owned(), source };
-        fs::create_dir_all(folder).map_err(at)?;
+        make_folder(folder).map_err(at)?;
         let lock = File::create(folder.join("_lock")).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -54,7 +54,7 @@ impl Location {
 }
 
 /// Makes the folder and whatever it lies in; a folder that was made is on disk before anything is written into it.
-fn make_folder(folder: &FilePath) -> std::io::Result<()> {
+pub(crate) fn make_folder(folder: &FilePath) -> std::io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

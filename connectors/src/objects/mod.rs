@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use weir_checkpoints::Store;
 
+pub(crate) use self::location::make_folder;
 pub use self::store::ObjectStoreAt;
 
 /// Opens the store at `file:///…`, `s3://…`, `gs://…` or `az://…`. A local folder is made if it is not there;

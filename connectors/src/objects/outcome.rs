@@ -58,3 +58,35 @@ fn refused_by_disk(cause: &(dyn Error + 'static)) -> bool {
             | Kind::NotADirectory
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(source: impl Error + Send + Sync + 'static) -> object_store::Error {
+        object_store::Error::Generic { store: "test", source: Box::new(source) }
+    }
+
+    #[test]
+    fn only_a_refusal_is_a_failed_write() {
+        let is_failed =
+            |error: object_store::Error| matches!(of_write("write", "a", &error), StoreError::Failed { .. });
+        let nothing = || Box::new(io::Error::other("nothing more to say"));
+        assert!(is_failed(generic(io::Error::from(io::ErrorKind::StorageFull))));
+        assert!(is_failed(generic(io::Error::from(io::ErrorKind::PermissionDenied))));
+        assert!(is_failed(object_store::Error::PermissionDenied { path: "a".to_owned(), source: nothing() }));
+        assert!(is_failed(object_store::Error::NotFound { path: "a".to_owned(), source: nothing() }));
+        assert!(!is_failed(generic(io::Error::from(io::ErrorKind::TimedOut))));
+        assert!(!is_failed(generic(io::Error::from(io::ErrorKind::ConnectionReset))));
+        assert!(!is_failed(generic(io::Error::other("500 Internal Server Error"))));
+    }
+
+    #[test]
+    fn a_read_is_never_in_doubt() {
+        let timed_out = generic(io::Error::from(io::ErrorKind::TimedOut));
+        assert!(matches!(of_read("read", "a", &timed_out), StoreError::Failed { .. }));
+        let missing =
+            object_store::Error::NotFound { path: "a".to_owned(), source: Box::new(io::Error::other("gone")) };
+        assert!(matches!(of_read("read", "a", &missing), StoreError::NotFound { name } if name == "a"));
+    }
+}

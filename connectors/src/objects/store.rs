@@ -143,7 +143,7 @@ impl Store for ObjectStoreAt {
         let (client, path) =
             if folder.is_empty() { (Arc::clone(&self.client), self.root.clone()) } else { self.at("list", folder)? };
         let listing = async move { client.list(Some(&path)).try_collect::<Vec<_>>().await };
-        let found = self.wait("list", prefix, listing)?.map_err(|error| of_read("list", prefix, &error))?;
+        let found = self.wait("list", prefix, listing)?.map_err(|error| failed("list", prefix, error.to_string()))?;
         let mut objects: Vec<ObjectInfo> = found.iter().map(|meta| self.info(meta)).collect();
         objects.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(objects)
