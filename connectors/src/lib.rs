@@ -1,3 +1,19 @@
-//! Where clicks come from and where results go.
+//! Where clicks come from and where results go: one folder for each outside system.
+//!
+//! ```text
+//!   kafka ───┐                                                     ┌─▶ delta         (tables, over a store)
+//!   ndjson ──┴─▶ weir_dataflow::Source ─▶ graph ─▶ Sink ───────────┼─▶ dead_letters  (files, over a store)
+//!                                                                  └─▶ kafka         (dead letters, group offsets)
+//!   objects: weir_checkpoints::Store on local disk, S3, Google Cloud, Azure;  memory: the same without a disk, and with faults
+//! ```
+//!
+//! Each source passes the contract in `tests/source_contract`, each sink that in `tests/sink_contract`, each store
+//! that in `tests/store_contract.rs`.
+
+pub mod dead_letters;
+pub mod delta;
 pub mod kafka;
+pub mod memory;
+pub mod ndjson;
 pub mod objects;
+mod staging;

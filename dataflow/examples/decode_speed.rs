@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use weir_dataflow::Decoder;
 
 const RECORDS: usize = 4096;
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 1000;
 const SEED: u64 = 7;
 
 fn main() {

@@ -41,11 +41,11 @@ pub(crate) struct GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Run(run::RunArgs),
     Check(check::CheckArgs),
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
     Generate(Box<generate::GenerateArgs>),
-    Run(run::RunArgs),
     Verify(verify::VerifyArgs),
 }
 

@@ -1,16 +1,22 @@
 //! The job's offsets, told to the consumer group `weir-<job>`: for lag monitors, and for nothing else.
 //!
-//! The job itself never reads them. A commit that fails is logged and counted; the next checkpoint makes up for it.
+//! ```text
+//!   commit(manifest) ──latest wins──▶ thread ──▶ group coordinator
+//! ```
+//!
+//! The job itself never reads them, and never waits for them: a thread of its own asks the coordinator, which may take as
+//! long as it likes. A commit that fails is logged and counted; the next checkpoint makes up for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
 
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::{ClientContext, Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use weir_checkpoints::{Manifest, PartitionCut, PartitionId};
 use weir_dataflow::{Committer, Cut, Row, RowKind, Sink, SinkError, SinkFactory, Staged, Staging, WorkerContext};
 
@@ -19,8 +25,12 @@ use super::{KafkaConfig, KafkaConfigError};
 
 const NAME: &str = "kafka-group-offsets";
 
-/// How long the answer to a commit is waited for. It is not lost after that: the next commit counts it.
-const ANSWER_WAIT: Duration = Duration::from_millis(500);
+/// How often the client is given a moment for its events while there is nothing to commit.
+const SERVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How many events of the client are handled at a time.
+const SERVE_EVENTS: usize = 32;
+/// How long the last commit may take when the job ends.
+const LAST_COMMIT_WAIT: Duration = Duration::from_secs(2);
 
 /// Reports a job's offsets to its consumer group.
 #[derive(Debug, Clone)]
@@ -62,14 +72,24 @@ impl SinkFactory for KafkaGroupOffsets {
     }
 
     fn committer(&self) -> Result<Box<dyn Committer>, SinkError> {
-        let health = Health::new(&self.config.topic, Duration::MAX);
-        let context = Answers { health, counts: Arc::clone(&self.counts) };
+        let refused = |reason: String| SinkError::Refused { sink: NAME.to_owned(), reason };
         let consumer = self
             .config
             .group_member()
-            .create_with_context(context)
-            .map_err(|error: KafkaError| SinkError::Refused { sink: NAME.to_owned(), reason: error.to_string() })?;
-        Ok(Box::new(OffsetCommitter { consumer, topic: self.config.topic.clone(), counts: Arc::clone(&self.counts) }))
+            .create_with_context(Health::new(&self.config.topic, Duration::MAX))
+            .map_err(|error: KafkaError| refused(error.to_string()))?;
+        let (offsets, asked) = channel();
+        let (done, finished) = channel();
+        let reporter = Reporter { consumer, topic: self.config.topic.clone(), counts: Arc::clone(&self.counts), asked };
+        thread::Builder::new()
+            .name(NAME.to_owned())
+            .spawn(move || {
+                reporter.run();
+                // Nobody may be waiting any more.
+                let _ = done.send(());
+            })
+            .map_err(|error| refused(error.to_string()))?;
+        Ok(Box::new(OffsetCommitter { offsets: Some(offsets), finished }))
     }
 }
 
@@ -89,42 +109,79 @@ impl Sink for NoRows {
     }
 }
 
+type Offsets = BTreeMap<PartitionId, u64>;
+
+/// The job's end.
 struct OffsetCommitter {
-    consumer: BaseConsumer<Answers>,
-    topic: String,
-    counts: Arc<Counts>,
+    offsets: Option<Sender<Offsets>>,
+    finished: Receiver<()>,
 }
 
 impl Committer for OffsetCommitter {
     fn commit(&mut self, manifest: &Manifest) -> Result<(), SinkError> {
-        if manifest.partitions.is_empty() {
-            return Ok(());
-        }
-        let answered = self.counts.answered();
-        let asked = offsets(&self.topic, &manifest.partitions)
-            .and_then(|offsets| self.consumer.commit(&offsets, CommitMode::Async));
-        match asked {
-            Ok(()) => self.wait_for_answer(answered),
-            Err(error) => self.counts.count(&Err(error), self.consumer.context()),
+        let next_offset = |cut: &PartitionCut| cut.position.next_offset.0;
+        let offsets = manifest.partitions.iter().map(|(id, cut)| (*id, next_offset(cut))).collect();
+        if let Some(reporter) = &self.offsets {
+            // It only ends before its sender does if it panicked, and a lag monitor is no reason to stop.
+            let _ = reporter.send(offsets);
         }
         Ok(())
     }
 }
 
-impl OffsetCommitter {
-    fn wait_for_answer(&self, answered_before: u64) {
-        let asked_at = Instant::now();
-        while self.counts.answered() == answered_before && asked_at.elapsed() < ANSWER_WAIT {
-            let _handled_by_the_context = self.consumer.poll(Duration::from_millis(10));
-        }
+impl Drop for OffsetCommitter {
+    fn drop(&mut self) {
+        self.offsets = None;
+        // The last offsets are worth a moment, not more.
+        let _ = self.finished.recv_timeout(LAST_COMMIT_WAIT);
     }
 }
 
-fn offsets(topic: &str, partitions: &BTreeMap<PartitionId, PartitionCut>) -> KafkaResult<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for (partition, cut) in partitions {
+/// The thread's end.
+struct Reporter {
+    consumer: BaseConsumer<Health>,
+    topic: String,
+    counts: Arc<Counts>,
+    asked: Receiver<Offsets>,
+}
+
+impl Reporter {
+    fn run(&self) {
+        loop {
+            match self.asked.recv_timeout(SERVE_INTERVAL) {
+                Ok(offsets) => {
+                    let newest = self.asked.try_iter().last().unwrap_or(offsets);
+                    self.commit(&newest);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for _ in 0..SERVE_EVENTS {
+                let _handled_by_the_context = self.consumer.poll(Duration::ZERO);
+            }
+        }
+    }
+
+    fn commit(&self, offsets: &Offsets) {
+        if offsets.is_empty() {
+            return;
+        }
+        let answer = kafka_list(&self.topic, offsets).and_then(|list| self.consumer.commit(&list, CommitMode::Sync));
+        match answer {
+            Ok(()) => self.counts.taken.fetch_add(1, Ordering::Relaxed),
+            Err(error) => {
+                self.consumer.context().log_passing(&format!("offsets not told to the consumer group: {error}"));
+                self.counts.failed.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+}
+
+fn kafka_list(topic: &str, offsets: &Offsets) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (partition, offset) in offsets {
         let id = i32::try_from(partition.0).unwrap_or(i32::MAX);
-        let offset = i64::try_from(cut.position.next_offset.0).unwrap_or(i64::MAX);
+        let offset = i64::try_from(*offset).unwrap_or(i64::MAX);
         list.add_partition_offset(topic, id, KafkaOffset::Offset(offset))?;
     }
     Ok(list)
@@ -134,42 +191,4 @@ fn offsets(topic: &str, partitions: &BTreeMap<PartitionId, PartitionCut>) -> Kaf
 struct Counts {
     taken: AtomicU64,
     failed: AtomicU64,
-}
-
-impl Counts {
-    fn answered(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed) + self.failed.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, answer: &KafkaResult<()>, context: &Answers) {
-        match answer {
-            Ok(()) => self.taken.fetch_add(1, Ordering::Relaxed),
-            Err(error) => {
-                context.health.log_passing(&format!("offsets not committed to the consumer group: {error}"));
-                self.failed.fetch_add(1, Ordering::Relaxed)
-            }
-        };
-    }
-}
-
-/// Takes the answers to commits.
-struct Answers {
-    health: Health,
-    counts: Arc<Counts>,
-}
-
-impl ClientContext for Answers {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.health.log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.health.error(error, reason);
-    }
-}
-
-impl ConsumerContext for Answers {
-    fn commit_callback(&self, answer: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.counts.count(&answer, self);
-    }
 }

@@ -15,15 +15,19 @@
 //! - A rejection names one reason, by a fixed order: size, syntax of the whole record, doubled keys, fields that break
 //!   their rule, fields that are missing. Among fields the order is that of [`Click`].
 
+mod bytes;
 mod extra;
 mod fast;
 mod ip;
+mod number;
 mod rejection;
 mod scan;
+mod shape;
 mod strict;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod walk;
 
 pub use extra::extra_fields;
 pub use rejection::{RejectReason, Rejection};
@@ -36,7 +40,7 @@ const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 /// Decodes records one after another. It owns the buffers that decoding needs, so keep one a worker.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    quotes: scan::Quotes,
+    fast: fast::Buffers,
     strict: strict::Buffers,
 }
 
@@ -51,7 +55,7 @@ impl Decoder {
     #[inline]
     pub fn decode<'a>(&'a mut self, payload: Option<&'a [u8]>) -> Result<Click<'a>, Rejection> {
         let bytes = presentable(payload)?;
-        match fast::decode(bytes, &mut self.quotes) {
+        match fast::decode(bytes, &mut self.fast) {
             Some(click) => Ok(click),
             None => strict::decode(bytes, &mut self.strict),
         }

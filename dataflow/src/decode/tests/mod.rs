@@ -46,5 +46,5 @@ fn with(members: &str) -> String {
 
 /// Whether the fast path takes a record.
 fn is_fast(payload: &[u8]) -> bool {
-    super::fast::decode(payload, &mut super::scan::Quotes::default()).is_some()
+    super::fast::decode(payload, &mut super::fast::Buffers::default()).is_some()
 }

@@ -1,0 +1,232 @@
+//! Jobs on a real Kafka and a real S3, as processes that can be killed.
+
+// Each test binary uses a part of this.
+#![allow(dead_code)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_checkpoints::{Manifest, Names, Store};
+use weir_connectors::kafka::{KafkaConfig, KafkaTopics, TopicSpec};
+
+/// How long a job may take for anything a test waits for.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The address of the Kafka broker that `scripts/test` started.
+pub fn kafka() -> String {
+    service("WEIR_TEST_KAFKA")
+}
+
+fn service(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests with scripts/test"))
+}
+
+/// A job of a test: its own topic, folder, and prefix on S3.
+pub struct TestJob {
+    pub name: String,
+    pub topic: String,
+    pub root: String,
+    pub folder: tempfile::TempDir,
+}
+
+impl TestJob {
+    /// Creates the topic and the job file.
+    pub fn new(name: &str, partitions: u32, settings: &[(&str, &str)]) -> Self {
+        let unique = format!("{name}-{}", std::process::id());
+        let bucket = service("WEIR_TEST_S3_BUCKET");
+        let job = Self {
+            topic: unique.clone(),
+            root: format!("s3://{bucket}/{unique}"),
+            name: unique,
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let topics = KafkaTopics::new(KafkaConfig::new(&kafka(), &job.topic, &job.name)).unwrap();
+        let large = [("max.message.bytes", "4000000")];
+        for topic in [job.topic.clone(), format!("{}.dlq", job.topic)] {
+            topics.create(&TopicSpec { name: &topic, partitions, replicas: None, settings: &large }).unwrap();
+        }
+        job.write_job_file(settings);
+        job
+    }
+
+    fn write_job_file(&self, settings: &[(&str, &str)]) {
+        let text = format!(
+            "[job]\nname = \"{}\"\n[source]\nkind = \"kafka\"\nbrokers = \"{}\"\ntopic = \"{}\"\n\
+             [epoch]\ninterval = \"100ms\"\n[checkpoint]\nurl = \"{root}/checkpoints\"\ninterval = \"200ms\"\n\
+             [tables]\nurl = \"{root}/tables\"\nroll_interval = \"1s\"\n",
+            self.name,
+            kafka(),
+            self.topic,
+            root = self.root,
+        );
+        let mut document: toml::Table = text.parse().unwrap();
+        for (key, value) in settings {
+            let (section, name) = key.split_once('.').unwrap();
+            let section = document.entry(section).or_insert_with(|| toml::Table::new().into());
+            section.as_table_mut().unwrap().insert(name.to_owned(), toml::Value::String((*value).to_owned()));
+        }
+        std::fs::write(self.job_file(), document.to_string()).unwrap();
+    }
+
+    pub fn job_file(&self) -> PathBuf {
+        self.folder.path().join("job.toml")
+    }
+
+    pub fn oracle(&self) -> PathBuf {
+        self.folder.path().join("oracle.ndjson")
+    }
+
+    /// Fills the topic and writes the oracle.
+    pub fn generate(&self, partitions: u32, options: &[&str]) {
+        let to = format!("kafka://{}/{}", kafka(), self.topic);
+        let (oracle, partitions) = (self.oracle().display().to_string(), partitions.to_string());
+        let mut arguments = vec!["generate", "--to", &to, "--oracle", &oracle, "--partitions", &partitions];
+        arguments.extend(options);
+        let output = weir().args(arguments).output().unwrap();
+        expect(&output, 0, "generate");
+    }
+
+    /// How many records the oracle says there are.
+    pub fn records(&self) -> u64 {
+        let text = std::fs::read_to_string(self.oracle()).unwrap();
+        let header: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        header["totals"]["read"].as_u64().unwrap()
+    }
+
+    /// Starts `weir run` with some number of workers.
+    pub fn start(&self, workers: usize) -> RunningJob {
+        let log = self.folder.path().join(format!("run-{}.log", unique_number()));
+        let file = File::create(&log).unwrap();
+        let child = weir()
+            .arg("run")
+            .arg(self.job_file())
+            .args(["-D", &format!("job.workers={workers}"), "--output", "json"])
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        RunningJob { child, log }
+    }
+
+    pub fn checkpoints(&self) -> Arc<dyn Store> {
+        weir_connectors::objects::open(&format!("{}/checkpoints", self.root)).unwrap()
+    }
+
+    /// The manifests, oldest first.
+    pub fn manifests(&self) -> Vec<Manifest> {
+        let (store, names) = (self.checkpoints(), Names::new(&self.name));
+        let listed = store.list(&names.manifests()).unwrap();
+        listed
+            .iter()
+            .map(|object| Manifest::parse(&object.name, &store.get(&object.name).unwrap().unwrap()).unwrap())
+            .collect()
+    }
+
+    pub fn newest(&self) -> Option<Manifest> {
+        let (store, names) = (self.checkpoints(), Names::new(&self.name));
+        let newest = store.list(&names.manifests()).unwrap().pop()?;
+        Some(Manifest::parse(&newest.name, &store.get(&newest.name).unwrap().unwrap()).unwrap())
+    }
+
+    /// Waits until the newest manifest is as it should be.
+    pub fn wait_for(&self, running: &mut RunningJob, what: &str, reached: impl Fn(&Manifest) -> bool) -> Manifest {
+        let began = Instant::now();
+        loop {
+            if let Some(newest) = self.newest().filter(&reached) {
+                return newest;
+            }
+            running.expect_running();
+            assert!(began.elapsed() < PATIENCE, "{}: not {what} within {PATIENCE:?}\n{}", self.name, running.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Runs `weir verify` against the oracle and expects no difference.
+    pub fn verify(&self) {
+        let output = weir().arg("verify").arg(self.job_file()).arg("--oracle").arg(self.oracle()).output().unwrap();
+        expect(&output, 0, "verify");
+    }
+
+    /// Reads the tables with delta-rs, pyarrow and DuckDB and compares them with the oracle.
+    pub fn verify_with_other_engines(&self) {
+        verify_with_other_engines(&format!("{}/tables", self.root), &self.oracle());
+    }
+}
+
+/// Reads tables with delta-rs, pyarrow and DuckDB and compares them with an oracle.
+pub fn verify_with_other_engines(tables: &str, oracle: &Path) {
+    let script = PathBuf::from(service("WEIR_TEST_SCRIPTS")).join("verify_tables.py");
+    let output = Command::new(service("WEIR_TEST_PYTHON")).arg(script).arg(tables).arg("--oracle").arg(oracle).output();
+    expect(&output.unwrap(), 0, "verify_tables.py");
+}
+
+/// A job process.
+pub struct RunningJob {
+    child: Child,
+    log: PathBuf,
+}
+
+impl RunningJob {
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and expects that it does so in order.
+    pub fn terminate(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.wait();
+        assert_eq!(status, Some(0), "{}", self.log());
+    }
+
+    /// Waits for its end; returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.kill();
+        panic!("it did not end within {PATIENCE:?}\n{}", self.log());
+    }
+
+    pub fn expect_running(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("it ended: {status}\n{}", self.log());
+        }
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for RunningJob {
+    fn drop(&mut self) {
+        // Ended already, or a test has failed.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+pub fn weir() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+}
+
+#[track_caller]
+pub fn expect(output: &Output, code: i32, what: &str) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{what}\n{out}\n{err}");
+}
+
+fn unique_number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,45 @@
+//! Two attempts of one job: the second takes over, the first stops, and nothing is committed twice.
+
+mod support;
+
+use support::TestJob;
+
+#[test]
+fn the_second_attempt_takes_over_and_the_first_stops() {
+    let job = TestJob::new("takeover", 4, &[]);
+    let options = "--clicks 60000 --events-per-second 12 --ads 40 --users 1000 --bytes 300 --rate 20000";
+    let options: Vec<&str> = options.split_whitespace().collect();
+    std::thread::scope(|scope| {
+        let generating = scope.spawn(|| job.generate(4, &options));
+        let mut first = job.start(2);
+        job.wait_for(&mut first, "read something", |manifest| manifest.totals().read > 0);
+        let mut second = job.start(1);
+        assert_eq!(first.wait(), Some(1), "{}", first.log());
+        assert!(first.log().contains("took over the job"), "{}", first.log());
+        generating.join().unwrap();
+        let records = job.records();
+        job.wait_for(&mut second, "read to the end", |manifest| manifest.totals().read == records);
+        second.terminate();
+    });
+    job.verify();
+    let attempts: Vec<u64> = job.manifests().iter().map(|manifest| manifest.attempt.0).collect();
+    assert!(attempts.is_sorted(), "attempts take turns: {attempts:?}");
+    assert_eq!(attempts.last(), Some(&2));
+}
+
+#[test]
+fn sigterm_takes_a_checkpoint_of_everything_read() {
+    let job = TestJob::new("sigterm", 3, &[("checkpoint.interval", "10m")]);
+    job.generate(3, &["--clicks", "20000", "--events-per-second", "1000", "--bytes", "200"]);
+    let mut running = job.start(2);
+    // The checkpoint interval is far away: only the end of the job can commit this.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    running.terminate();
+    let newest = job.newest().unwrap();
+    assert!(newest.totals().read > 0 && newest.totals().conserved(), "{newest:?}");
+    let mut running = job.start(1);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    running.terminate();
+    assert_eq!(job.newest().unwrap().totals().read, job.records());
+    job.verify();
+}
