@@ -4,6 +4,8 @@
 //! `AWS_SECRET_ACCESS_KEY`. `scripts/test` starts one; without it they fail, since a test that was not run has not
 //! passed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod s3;
 
 use std::sync::{Arc, Barrier};

@@ -1,0 +1,312 @@
+//! One partition, read segment by segment.
+//!
+//! ```text
+//!            Bytes                  AtEnd, next segment listed ▶ final, read once more
+//!   visit ◀─────── read ─────────▶  AtEnd, nothing listed      ▶ caught up
+//!   lines                           Final                      ▶ torn line is a record; next segment, or the end
+//! ```
+//!
+//! A segment that is followed by another is written no more. It is taken as final only when a listing has shown the
+//! other, and its end was met by a read after that.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use weir_checkpoints::{Offset, PartitionId, Position};
+use weir_dataflow::{Polled, Record, SourceError};
+
+use super::control;
+use super::cursor::Cursor;
+use super::folder::{Folder, Listing};
+use super::input::{Got, Input};
+use super::lines::{Line, Lines};
+use super::resume::{Lost, Start, appeared_behind, base_behind, shrank, start};
+use super::segment::Segment;
+use super::watch::Watch;
+
+/// A partition's reader.
+pub(super) struct Partition {
+    id: PartitionId,
+    topic: Arc<str>,
+    folder: Folder,
+    follow: bool,
+    watch: Watch,
+    lines: Lines,
+    /// The segment that is being read, or that was the last.
+    current: Option<Current>,
+    /// The segments behind it, as far as they were listed.
+    ahead: VecDeque<Segment>,
+    /// How many segments there are before it.
+    before: usize,
+    /// Where the first segment must start, while there is none.
+    next_offset: u64,
+}
+
+struct Current {
+    segment: Segment,
+    input: Input,
+    /// The offset of its first byte.
+    base: u64,
+    /// How many of its bytes were given.
+    at: u64,
+    /// How many bytes the decompressor must give again before the first new one.
+    skip: u64,
+    /// Lines that start from here on are not given: they came after a bounded log was opened.
+    until: u64,
+    log_time_ms: Option<i64>,
+    done: bool,
+}
+
+enum Step {
+    Again,
+    Finish,
+    Stop(Polled),
+}
+
+type Visit<'v> = &'v mut dyn FnMut(Record<'_>);
+
+impl Partition {
+    /// Opens the partition where an earlier attempt stopped, or at its start.
+    pub(super) fn open(
+        id: PartitionId,
+        topic: Arc<str>,
+        folder: Folder,
+        follow: bool,
+        position: Option<&Position>,
+    ) -> Result<Self, SourceError> {
+        let listing = folder.list("")?;
+        let mut partition = Self {
+            id,
+            topic,
+            folder,
+            follow,
+            watch: Watch::new(),
+            lines: Lines::new(),
+            current: None,
+            ahead: VecDeque::new(),
+            before: 0,
+            next_offset: 0,
+        };
+        match start(&listing.segments, position).map_err(|lost| partition.lost(lost))? {
+            Start::Nothing { next_offset } => partition.next_offset = next_offset,
+            Start::At { index, base, consumed, log_time_ms } => {
+                partition.before = index;
+                partition.ahead = listing.segments.into_iter().skip(index).collect();
+                partition.begin(base, consumed, log_time_ms)?;
+            }
+        }
+        Ok(partition)
+    }
+
+    /// See [`weir_dataflow::Source::poll`].
+    pub(super) fn poll(&mut self, max: usize, visit: Visit<'_>) -> Result<Polled, SourceError> {
+        let mut visited = 0;
+        loop {
+            visited += self.visit_lines(max - visited, visit);
+            if visited == max {
+                return Ok(Polled::Records(visited));
+            }
+            match self.step()? {
+                Step::Again => {}
+                Step::Finish => visited += self.finish(visit)?,
+                Step::Stop(_) if visited > 0 => return Ok(Polled::Records(visited)),
+                Step::Stop(polled) => return Ok(polled),
+            }
+        }
+    }
+
+    /// See [`weir_dataflow::Source::position`].
+    pub(super) fn position(&self) -> Position {
+        let Some(current) = &self.current else {
+            return Position { next_offset: Offset(self.next_offset), cursor: None };
+        };
+        let cursor = Cursor {
+            segment: current.segment.name.clone(),
+            base: current.base,
+            before: self.before,
+            log_time_ms: current.log_time_ms,
+            done: current.done,
+        };
+        Position { next_offset: Offset(current.end()), cursor: cursor.to_text() }
+    }
+
+    /// See [`weir_dataflow::Source::lag`]. Nobody knows how long a compressed segment is before it is read.
+    pub(super) fn lag(&self) -> Option<u64> {
+        let Some(current) = &self.current else { return Some(0) };
+        let mut listed = std::iter::once(&current.segment).chain(&self.ahead);
+        let end = listed.try_fold(0, |sum, segment| segment.is_plain().then_some(sum + segment.size_bytes))?;
+        Some(end.saturating_sub(current.at))
+    }
+
+    #[inline]
+    fn visit_lines(&mut self, max: usize, visit: Visit<'_>) -> usize {
+        let Some(current) = &mut self.current else { return 0 };
+        let mut visited = 0;
+        while visited < max && current.at < current.until {
+            let Some(line) = self.lines.next() else { break };
+            visited += current.give(&line, visit);
+        }
+        visited
+    }
+
+    /// Gets more bytes, or finds out why there are none.
+    fn step(&mut self) -> Result<Step, SourceError> {
+        let Some(current) = &mut self.current else { return self.wait_for_the_first() };
+        if current.at >= current.until {
+            current.done = true;
+        }
+        if current.done {
+            return Ok(Step::Stop(Polled::Ended));
+        }
+        match current.read(&mut self.lines) {
+            Ok(Got::Bytes(_)) => Ok(Step::Again),
+            Ok(Got::Pending) => Ok(Step::Stop(Polled::Pending)),
+            Ok(Got::Final) => Ok(Step::Finish),
+            Ok(Got::AtEnd) if self.ahead.is_empty() => self.wait_for_more(),
+            Ok(Got::AtEnd) => {
+                current.input.set_final();
+                Ok(Step::Again)
+            }
+            Err(error) => Err(self.folder.unreadable(&current.segment.name, error)),
+        }
+    }
+
+    fn wait_for_the_first(&mut self) -> Result<Step, SourceError> {
+        if !self.follow {
+            return Ok(Step::Stop(Polled::Ended));
+        }
+        let Some(listing) = self.watch.look(&self.folder, "")? else { return Ok(Step::Stop(Polled::CaughtUp)) };
+        let Some(first) = listing.segments.first() else { return Ok(Step::Stop(Polled::CaughtUp)) };
+        let base = base_behind(first, self.next_offset).map_err(|lost| self.lost(lost))?;
+        self.ahead = listing.segments.into();
+        self.begin(base, 0, None)?;
+        Ok(Step::Again)
+    }
+
+    fn wait_for_more(&mut self) -> Result<Step, SourceError> {
+        let from = self.current.as_ref().map_or("", |current| &current.segment.name);
+        match self.watch.look(&self.folder, from)? {
+            None => Ok(Step::Stop(Polled::CaughtUp)),
+            Some(listing) => {
+                self.take_in(listing).map_err(|lost| self.lost(lost))?;
+                Ok(Step::Again)
+            }
+        }
+    }
+
+    /// Compares what is there now with what was there before. A segment that was removed while it is open is read to
+    /// its end all the same.
+    fn take_in(&mut self, listing: Listing) -> Result<(), Lost> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if listing.before > self.before && current.segment.own_base().is_none() {
+            return Err(appeared_behind(&current.segment.name));
+        }
+        self.before = listing.before;
+        self.ahead = listing.segments.into();
+        if self.ahead.front().is_some_and(|segment| segment.name == current.segment.name)
+            && let Some(listed) = self.ahead.pop_front()
+        {
+            current.take_in(listed, self.lines.pending_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The current segment is over: its last line needs no line break, and the next segment begins.
+    fn finish(&mut self, visit: Visit<'_>) -> Result<usize, SourceError> {
+        let Some(current) = &mut self.current else { return Ok(0) };
+        if current.skip > 0 {
+            let lost = shrank(&current.segment.name, current.at - current.skip, current.at);
+            return Err(self.lost(lost));
+        }
+        let visited = self.lines.rest().map_or(0, |line| current.give(&line, visit));
+        let end = current.end();
+        match self.ahead.front() {
+            None => current.done = true,
+            Some(next) => {
+                let base = base_behind(next, end).map_err(|lost| self.lost(lost))?;
+                self.before += 1;
+                self.begin(base, 0, None)?;
+            }
+        }
+        Ok(visited)
+    }
+
+    /// Opens the first segment ahead.
+    fn begin(&mut self, base: u64, consumed: u64, log_time_ms: Option<i64>) -> Result<(), SourceError> {
+        let Some(mut segment) = self.ahead.pop_front() else { return Ok(()) };
+        self.lines.clear();
+        let mut input = Input::open(&self.folder, &mut segment, consumed)
+            .map_err(|error| self.folder.unreadable(&segment.name, error))?;
+        let is_last = self.ahead.is_empty();
+        if !self.follow || !is_last {
+            input.set_final();
+        }
+        let skip = if segment.is_plain() { 0 } else { consumed };
+        let until = if !self.follow && is_last && segment.is_plain() { segment.size_bytes } else { u64::MAX };
+        self.current = Some(Current { segment, input, base, at: consumed, skip, until, log_time_ms, done: false });
+        Ok(())
+    }
+
+    fn lost(&self, lost: Lost) -> SourceError {
+        match lost {
+            Lost::Gone { expected, first_available } => SourceError::Gone {
+                topic: self.topic.to_string(),
+                partition: self.id,
+                expected: Offset(expected),
+                last_missing: Offset(first_available.saturating_sub(1)),
+                first_available: Offset(first_available),
+            },
+            Lost::Invalid(reason) => SourceError::Invalid { location: self.folder.url.clone(), reason },
+        }
+    }
+}
+
+impl Current {
+    fn end(&self) -> u64 {
+        self.base + self.at
+    }
+
+    /// Gives a line as a record, unless it is a control line. How many records that were.
+    #[inline]
+    fn give(&mut self, line: &Line<'_>, visit: Visit<'_>) -> usize {
+        let offset = Offset(self.end());
+        self.at += line.length;
+        if let Some(log_time_ms) = control::log_time_ms(line.bytes) {
+            self.log_time_ms = Some(log_time_ms);
+            return 0;
+        }
+        let log_time_ms = self.log_time_ms.unwrap_or(self.segment.modified_ms);
+        visit(Record { offset, log_time_ms, payload: Some(line.bytes) });
+        1
+    }
+
+    fn read(&mut self, lines: &mut Lines) -> std::io::Result<Got> {
+        let space = lines.space();
+        let got = self.input.read(space)?;
+        let Got::Bytes(bytes) = got else { return Ok(got) };
+        let again = usize::try_from(self.skip).map_or(bytes, |skip| skip.min(bytes));
+        if again > 0 {
+            self.skip -= again as u64;
+            space.copy_within(again..bytes, 0);
+        }
+        lines.filled(bytes - again);
+        Ok(got)
+    }
+
+    fn take_in(&mut self, listed: Segment, pending_bytes: u64) -> Result<(), Lost> {
+        let known = if self.segment.is_plain() { self.at + pending_bytes } else { self.segment.size_bytes };
+        if listed.size_bytes < known {
+            return Err(shrank(&listed.name, listed.size_bytes, known));
+        }
+        if listed.file_id != self.segment.file_id {
+            return Err(Lost::Invalid(format!(
+                "file `{}` was replaced by another one while it was being read. A log that is followed must grow by \
+                 appending, and go on in a file with a later name",
+                listed.name
+            )));
+        }
+        self.input.grow(listed.size_bytes);
+        self.segment = listed;
+        Ok(())
+    }
+}

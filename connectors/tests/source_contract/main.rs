@@ -1,0 +1,42 @@
+//! What every source must do, run against each of them. A kind of source is added by implementing [`fixture::Fixture`]
+//! and naming it in a `contract!` line below.
+//!
+//! The S3 logs need a server; see `tests/s3`.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod fixture;
+mod ndjson;
+#[path = "../s3/mod.rs"]
+mod s3;
+mod suite;
+
+/// The whole suite for one kind of log.
+macro_rules! contract {
+    ($name:ident, $fixture:expr) => {
+        contract!($name, $fixture,
+            every_record_comes_once_and_in_order
+            reading_resumes_from_every_position
+            positions_only_grow
+            an_empty_log_is_no_error
+            a_log_that_grows_is_read_on
+            no_more_than_asked_for
+            partitions_are_read_apart
+            a_cut_start_is_never_skipped
+            a_bounded_log_ends
+        );
+    };
+    ($name:ident, $fixture:expr, $($test:ident)*) => {
+        mod $name {
+            $(#[test] fn $test() { crate::suite::$test(&$fixture); })*
+        }
+    };
+}
+
+contract!(written_plain, crate::ndjson::Written { format: weir_connectors::ndjson::SegmentFormat::Plain });
+contract!(written_zstd, crate::ndjson::Written { format: weir_connectors::ndjson::SegmentFormat::Zstd });
+contract!(files_plain, crate::ndjson::Files { ending: ".ndjson" });
+contract!(files_gzip, crate::ndjson::Files { ending: ".json.gz" });
+contract!(files_zstd, crate::ndjson::Files { ending: ".jsonl.zst" });
+contract!(s3_plain, crate::ndjson::Objects { ending: ".ndjson" });
+contract!(s3_gzip, crate::ndjson::Objects { ending: ".ndjson.gz" });
+contract!(s3_zstd, crate::ndjson::Objects { ending: ".ndjson.zst" });
