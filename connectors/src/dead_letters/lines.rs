@@ -37,6 +37,7 @@ pub(super) fn append(lines: &mut Vec<u8>, topic: &str, row: &DeadLetterRow<'_>) 
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use weir_checkpoints::{Epoch, Offset, PartitionId};
 

@@ -292,6 +292,7 @@ fn remove_of(cell: Cell<'_>) -> Option<Remove> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

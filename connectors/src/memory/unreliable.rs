@@ -150,6 +150,7 @@ impl<S: Store> Store for Unreliable<S> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::memory::MemoryStore;

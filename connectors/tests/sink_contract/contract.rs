@@ -6,18 +6,18 @@ use weir_dataflow::SinkFactory;
 use crate::job::Job;
 
 /// A sink under test, and what its readers see.
-pub struct Subject {
+pub(crate) struct Subject {
     /// Opens the sink as a new process would: nothing is remembered from one factory to the next.
-    pub factory: Box<dyn Fn() -> Box<dyn SinkFactory>>,
+    pub(crate) factory: Box<dyn Fn() -> Box<dyn SinkFactory>>,
     /// All rows that a reader sees now, each as [`crate::rows::describe`] puts it, in any order. Never fails.
-    pub visible: Box<dyn Fn() -> Vec<String>>,
+    pub(crate) visible: Box<dyn Fn() -> Vec<String>>,
 }
 
 /// Makes a sink that nothing was written to, whose store has the given faults.
-pub type NewSubject = dyn Fn(u64, Faults) -> Subject;
+pub(crate) type NewSubject = dyn Fn(u64, Faults) -> Subject;
 
 /// Runs all scenarios.
-pub fn check(new_subject: &NewSubject) {
+pub(crate) fn check(new_subject: &NewSubject) {
     let calm = |seed| new_subject(seed, Faults::default());
     rows_are_invisible_until_committed(calm(1));
     committing_again_changes_nothing(calm(2));

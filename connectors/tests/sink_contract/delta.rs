@@ -25,7 +25,7 @@ fn clicks_agg_keeps_the_contract() {
 }
 
 fn check(table: Table) {
-    contract::check(&|seed, faults| {
+    contract::check(&move |seed, faults| {
         let store = Arc::new(Unreliable::new(MemoryStore::new(), seed, faults));
         let reader = store.clone();
         Subject {

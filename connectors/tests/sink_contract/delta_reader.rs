@@ -15,16 +15,16 @@ use crate::rows::describe;
 
 /// A file of a table.
 #[derive(Debug, Clone)]
-pub struct TableFile {
-    pub path: String,
-    pub partition: BTreeMap<String, String>,
-    pub stats: Value,
-    pub batches: Vec<RecordBatch>,
-    pub footer: BTreeMap<String, String>,
+pub(crate) struct TableFile {
+    pub(crate) path: String,
+    pub(crate) partition: BTreeMap<String, String>,
+    pub(crate) stats: Value,
+    pub(crate) batches: Vec<RecordBatch>,
+    pub(crate) footer: BTreeMap<String, String>,
 }
 
 /// The files of a table's newest version.
-pub fn files(store: &dyn Store, table: &str) -> Vec<TableFile> {
+pub(crate) fn files(store: &dyn Store, table: &str) -> Vec<TableFile> {
     let mut added: BTreeMap<String, Value> = BTreeMap::new();
     for (version, action) in actions(store, table) {
         if let Some(add) = action.get("add") {
@@ -39,7 +39,7 @@ pub fn files(store: &dyn Store, table: &str) -> Vec<TableFile> {
 }
 
 /// The actions of all versions. Versions have no gaps.
-pub fn actions(store: &dyn Store, table: &str) -> Vec<(usize, Value)> {
+pub(crate) fn actions(store: &dyn Store, table: &str) -> Vec<(usize, Value)> {
     let mut actions = Vec::new();
     for version in 0.. {
         let Some(bytes) = store.get(&format!("{table}/_delta_log/{version:020}.json")).unwrap() else { break };
@@ -51,7 +51,7 @@ pub fn actions(store: &dyn Store, table: &str) -> Vec<(usize, Value)> {
 }
 
 /// All rows of a table, described.
-pub fn rows(store: &dyn Store, table: &str) -> Vec<String> {
+pub(crate) fn rows(store: &dyn Store, table: &str) -> Vec<String> {
     files(store, table)
         .iter()
         .flat_map(|file| file.batches.iter().flat_map(|batch| describe_batch(file, batch)))

@@ -13,7 +13,7 @@ use crate::contract::Subject;
 use crate::rows::{OwnedRow, describe};
 
 /// A job that is running.
-pub struct Job {
+pub(crate) struct Job {
     subject: Subject,
     seed: u64,
     random: SmallRng,
@@ -37,7 +37,7 @@ struct Worker {
 }
 
 /// A checkpoint that may become the newest.
-pub struct Unpublished {
+pub(crate) struct Unpublished {
     manifest: Manifest,
     carried: Vec<Vec<Vec<u8>>>,
     written: u64,
@@ -55,7 +55,7 @@ struct Published {
 
 impl Job {
     /// Starts a job's first attempt.
-    pub fn start(subject: Subject, seed: u64, workers: u32) -> Self {
+    pub(crate) fn start(subject: Subject, seed: u64, workers: u32) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
         let published = Published::default();
         let started = restart(&subject, &published, &mut random, 1, workers);
@@ -78,7 +78,7 @@ impl Job {
     }
 
     /// Writes the next rows of the log, each to some worker. Where a write fails, the job crashes.
-    pub fn write(&mut self, rows: u64) {
+    pub(crate) fn write(&mut self, rows: u64) {
         for _ in 0..rows {
             let row = OwnedRow::generate(self.kind, self.seed, self.written, self.written / 40);
             if self.descriptions.len() as u64 == self.written {
@@ -96,7 +96,7 @@ impl Job {
     }
 
     /// Stages all that was written, and makes what was staged durable.
-    pub fn stage(&mut self, last: bool) -> Result<Unpublished, SinkError> {
+    pub(crate) fn stage(&mut self, last: bool) -> Result<Unpublished, SinkError> {
         self.epoch += self.random.random_range(1..4);
         let mut outputs: Vec<OutputPart> = Vec::new();
         let mut stagings = Vec::new();
@@ -122,7 +122,7 @@ impl Job {
     }
 
     /// Makes a checkpoint the newest: from here on its rows must become visible.
-    pub fn publish(&mut self, checkpoint: Unpublished) {
+    pub(crate) fn publish(&mut self, checkpoint: Unpublished) {
         let rows: u64 = checkpoint.manifest.outputs.iter().map(|output| output.rows).sum();
         self.published = Published {
             manifest: Some(checkpoint.manifest),
@@ -133,19 +133,19 @@ impl Job {
     }
 
     /// Commits the newest manifest.
-    pub fn commit(&mut self) -> Result<(), SinkError> {
+    pub(crate) fn commit(&mut self) -> Result<(), SinkError> {
         self.published.manifest.as_ref().map_or(Ok(()), |manifest| self.committer.commit(manifest))
     }
 
     /// A whole checkpoint.
-    pub fn checkpoint(&mut self, last: bool) -> Result<(), SinkError> {
+    pub(crate) fn checkpoint(&mut self, last: bool) -> Result<(), SinkError> {
         let checkpoint = self.stage(last)?;
         self.publish(checkpoint);
         self.commit()
     }
 
     /// Loses everything that was not published, and starts the next attempt.
-    pub fn crash_and_restart(&mut self, workers: u32) {
+    pub(crate) fn crash_and_restart(&mut self, workers: u32) {
         let started = restart(&self.subject, &self.published, &mut self.random, self.attempt + 1, workers);
         self.factory = started.factory;
         self.committer = started.committer;
@@ -156,7 +156,7 @@ impl Job {
     }
 
     /// Something that happens to jobs.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let workers = self.random.random_range(1..5);
         match self.random.random_range(0..10) {
             0 => self.crash_and_restart(workers),
@@ -183,7 +183,7 @@ impl Job {
     }
 
     /// What a reader sees.
-    pub fn visible(&self) -> Vec<String> {
+    pub(crate) fn visible(&self) -> Vec<String> {
         let mut visible = (self.subject.visible)();
         visible.sort_unstable();
         visible
@@ -191,7 +191,7 @@ impl Job {
 
     /// What is visible was published, and is there once. Rows may be missing only as long as they are held back, or their
     /// manifest is not committed; after a restart and after a checkpoint it is.
-    pub fn assert_consistent(&self) {
+    pub(crate) fn assert_consistent(&self) {
         let visible = self.visible();
         let mut published: BTreeMap<&str, u64> = BTreeMap::new();
         for description in &self.descriptions[..self.published.written as usize] {
@@ -210,7 +210,7 @@ impl Job {
     }
 
     /// Everything that was written was published and is visible.
-    pub fn assert_all_visible(&self) {
+    pub(crate) fn assert_all_visible(&self) {
         let mut expect = self.descriptions[..self.written as usize].to_vec();
         expect.sort_unstable();
         assert_eq!(self.published.written, self.written);
@@ -263,7 +263,7 @@ fn try_restart(
 }
 
 /// A manifest with nothing in it that sinks do not look at.
-pub fn manifest(epoch: u64, attempt: u64, outputs: Vec<OutputPart>) -> Manifest {
+pub(crate) fn manifest(epoch: u64, attempt: u64, outputs: Vec<OutputPart>) -> Manifest {
     Manifest {
         format: FORMAT_VERSION,
         job: "contract".to_owned(),

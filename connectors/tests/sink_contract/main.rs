@@ -3,6 +3,8 @@
 //!
 //! A new sink is added by a file beside these that makes a [`contract::Subject`] and gives it to [`contract::check`].
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod contract;
 mod dead_letters;
 mod delta;

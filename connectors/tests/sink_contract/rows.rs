@@ -7,7 +7,7 @@ use weir_dataflow::{Click, ClickRow, DeadLetterRow, LateReason, MAX_EVENT_TIME_M
 
 /// A row that owns its texts.
 #[derive(Debug, Clone)]
-pub struct OwnedRow {
+pub(crate) struct OwnedRow {
     kind: RowKind,
     number: u64,
     epoch: u64,
@@ -23,7 +23,7 @@ pub struct OwnedRow {
 }
 
 /// Everything that a row says, in one line: what a sink must give back.
-pub fn describe(row: &Row<'_>) -> String {
+pub(crate) fn describe(row: &Row<'_>) -> String {
     match row {
         Row::Window(window) => format!(
             "{} {:?} start={} clicks={} users={} sketch={:?} epoch={}",
@@ -53,7 +53,7 @@ fn describe_click(row: &ClickRow<'_>, reason: Option<&str>) -> String {
 
 impl OwnedRow {
     /// Row `number` of a log; the same seed gives the same row.
-    pub fn generate(kind: RowKind, seed: u64, number: u64, epoch: u64) -> Self {
+    pub(crate) fn generate(kind: RowKind, seed: u64, number: u64, epoch: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed << 32 | number);
         let user_agents = ["Mozilla/5.0 (X11; Linux x86_64)", "", "curl/8.0", "Ünïcödé \u{1f600}"];
         let agent = user_agents[random.random_range(0..user_agents.len())];
@@ -75,7 +75,7 @@ impl OwnedRow {
     }
 
     /// The row, borrowed.
-    pub fn as_row(&self) -> Row<'_> {
+    pub(crate) fn as_row(&self) -> Row<'_> {
         match self.kind {
             RowKind::Window => Row::Window(self.window()),
             RowKind::Archive => Row::Archive(self.click()),
