@@ -1,11 +1,12 @@
 //! How fast the Kafka source reads: fills a topic once, then reads it to its end.
 //!
 //! ```sh
-//! cargo run --release -p weir-connectors --example kafka_read_speed -- 127.0.0.1:9092 speed 5000000 [compression]
+//! cargo run --release -p weir-connectors --example kafka_read_speed -- 127.0.0.1:9092 speed 5000000 [compression.type=lz4]
 //! ```
 //!
-//! Prints messages a second and the processor time of this process a message, for writing and for reading.
+//! What follows the number of messages goes to the client library, for writing and for reading. Prints messages a second and the processor time of this process a message, for writing and for reading.
 
+use std::fmt::Write;
 use std::time::Instant;
 
 use weir_connectors::kafka::{KafkaClicks, KafkaConfig, KafkaSourceFactory, KafkaTopics, TopicCreated, TopicSpec};
@@ -16,19 +17,20 @@ const PARTITIONS: u32 = 8;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [brokers, topic, messages, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: kafka_read_speed BROKERS TOPIC MESSAGES [COMPRESSION]".into());
+        return Err("usage: kafka_read_speed BROKERS TOPIC MESSAGES [KEY=VALUE ...]".into());
     };
     let messages: u64 = messages.parse()?;
     let mut config = KafkaConfig::new(brokers, topic, "read-speed");
-    if let Some(compression) = rest.first() {
-        config.settings.insert("compression.type".to_owned(), compression.clone());
-    }
+    config.settings.extend(rest.iter().filter_map(|setting| setting.split_once('=')).map(owned));
     let spec = TopicSpec { name: topic, partitions: PARTITIONS, replicas: Some(1), settings: &[] };
     if KafkaTopics::new(&config)?.create(&spec)? == TopicCreated::New {
         fill(&config, messages)?;
     }
-    config.settings.clear();
     read(config)
+}
+
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
 }
 
 fn fill(config: &KafkaConfig, messages: u64) -> Result<(), Box<dyn std::error::Error>> {
@@ -36,14 +38,21 @@ fn fill(config: &KafkaConfig, messages: u64) -> Result<(), Box<dyn std::error::E
     let clock = Clock::start();
     let agent =
         "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36 ".repeat(3);
+    let (mut key, mut value) = (String::new(), String::new());
     for number in 0..messages {
         let ad = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
         let user = number.wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> 40;
-        let key = format!("ad-{ad:05}");
-        let value = format!(
-            r#"{{"ad_id":"{key}","user_id":"user-{user:08}","timestamp":{},"click_id":"{number:032x}","ip_address":"10.0.0.1","user_agent":"{agent}"}}"#,
+        key.clear();
+        write!(key, "ad-{ad:05}")?;
+        value.clear();
+        write!(
+            value,
+            r#"{{"ad_id":"{key}","user_id":"user-{user:08}","timestamp":{},"click_id":"{number:032x}","#,
             1_700_000_000 + number / 1000,
-        );
+        )?;
+        value.push_str(r#""ip_address":"10.0.0.1","user_agent":""#);
+        value.push_str(&agent);
+        value.push_str(r#""}"#);
         clicks.send(Some((number % u64::from(PARTITIONS)) as i32), key.as_bytes(), value.as_bytes(), None)?;
     }
     clicks.flush()?;

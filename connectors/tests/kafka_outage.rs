@@ -1,4 +1,5 @@
 //! The Kafka source and the dead letters while brokers fail, on librdkafka's mock cluster.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kafka;
 

@@ -1,4 +1,5 @@
 //! Dead letters and group offsets against a real broker.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kafka;
 

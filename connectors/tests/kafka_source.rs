@@ -1,4 +1,5 @@
 //! The Kafka source against a real broker.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod kafka;
 

@@ -22,6 +22,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::config::RDKafkaLogLevel;
@@ -277,7 +278,9 @@ impl Outbox {
     }
 
     fn wait(&self, wait: Duration) -> Result<(), SinkError> {
-        self.producer.poll(wait);
+        // Slept here, since the client's own `poll` spins through the last millisecond of a wait.
+        thread::sleep(wait);
+        self.producer.poll(Duration::ZERO);
         match self.producer.context().health.fatal() {
             None => Ok(()),
             Some(reason) => Err(failed("deliver a dead letter", reason)),

@@ -223,14 +223,11 @@ impl Source for KafkaSource {
         let Some(reader) = self.partitions.get_mut(&partition) else {
             return Err(invalid(&self.factory.location(), format!("partition {partition} is not assigned here")));
         };
-        match reader.read(max, visit) {
-            Ok(0) if reader.caught_up(self.consumer.context()) => Ok(Polled::CaughtUp),
+        let health = self.consumer.context();
+        match reader.read(max, health, visit) {
+            Ok(0) if reader.caught_up(health) => Ok(Polled::CaughtUp),
             Ok(0) => Ok(Polled::Pending),
             Ok(visited) => Ok(Polled::Records(visited)),
-            Err(error) if error.code.is_some_and(is_passing) => {
-                self.consumer.context().log_passing(&format!("partition {partition}: {}", error.reason));
-                Ok(Polled::Pending)
-            }
             Err(error) => Err(self.explain(partition, error)),
         }
     }
@@ -303,12 +300,14 @@ impl KafkaSource {
 }
 
 impl Partition {
-    /// Visits what is in the queue and says how many records that were.
-    fn read(&mut self, max: usize, visit: &mut dyn FnMut(Record<'_>)) -> Result<usize, QueueError> {
+    /// Visits what is in the queue and says how many records that were. Nothing behind an error is visited, unless it is
+    /// one that passes.
+    fn read(&mut self, max: usize, health: &Health, visit: &mut dyn FnMut(Record<'_>)) -> Result<usize, QueueError> {
         let mut visited = 0;
         let mut failure = None;
         let next = &mut self.next;
         let end = &mut self.end;
+        let partition = self.id;
         self.queue.visit(max, &mut |event| match event {
             Event::Message { offset, timestamp_ms, payload } => {
                 let offset = unsigned(offset);
@@ -327,7 +326,12 @@ impl Partition {
                 ControlFlow::Continue(())
             }
             Event::Error { code, reason } => {
-                failure = Some(QueueError { code, reason: String::from_utf8_lossy(reason).into_owned() });
+                let reason = String::from_utf8_lossy(reason).into_owned();
+                if code.is_some_and(is_passing) {
+                    health.log_passing(&format!("partition {partition}: {reason}"));
+                    return ControlFlow::Continue(());
+                }
+                failure = Some(QueueError { code, reason });
                 ControlFlow::Break(())
             }
         });
