@@ -119,8 +119,8 @@ fn oracle(world: &World, epochs: &HashMap<(u32, u64), u64>, manifests: &[Manifes
             }
         }
     }
-    // id → watermark at the end of the epoch of its first sighting, in whole seconds; before the first watermark: that one.
-    let mut seen: HashMap<String, Option<i64>> = HashMap::new();
+    // id → the watermark at the end of the epoch of its first click, or the end of that click's minute, in whole seconds.
+    let mut seen: HashMap<String, i64> = HashMap::new();
     let began = manifests.iter().find_map(|manifest| manifest.watermark_ms).map_or(0, seconds);
     for (epoch, mut places) in by_epoch {
         places.sort_unstable();
@@ -144,11 +144,11 @@ fn oracle(world: &World, epochs: &HashMap<(u32, u64), u64>, manifests: &[Manifes
                 continue;
             }
             let oldest = before.watermark_ms.map_or(0, seconds) - horizon_ms / 1000;
-            if seen.get(id).is_some_and(|first| first.unwrap_or(began).max(began) >= oldest) {
+            if seen.get(id).is_some_and(|first| (*first).max(began) >= oldest) {
                 totals.duplicate += 1;
                 continue;
             }
-            seen.insert(id.clone(), end.watermark_ms.map(seconds));
+            seen.insert(id.clone(), end.watermark_ms.map_or(0, seconds).max(minute_end_ms / 1000));
             totals.counted += 1;
             for minutes in [1, 5, 60] {
                 let start_ms = event_time_ms / (minutes * 60_000) * (minutes * 60_000);

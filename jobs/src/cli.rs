@@ -61,6 +61,7 @@ pub(crate) struct JobArgs {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use clap::CommandFactory;
 

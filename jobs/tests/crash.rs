@@ -1,6 +1,8 @@
 //! SIGKILL at random moments, restarts with other numbers of workers, on a real Kafka and a real S3: the totals, the tables
 //! and what other engines read are the same as from an undisturbed run.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Whole jobs, from generated clicks to verified tables: undisturbed, killed again and again, and told to stop.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -148,7 +150,7 @@ fn what_comes_too_late_is_late_and_a_job_that_is_told_to_stop_goes_on_later() {
     // The same log, but now it ends where it ends.
     let ran = bench.weir(&["run", "job.toml", "-D", "source.follow=false"]);
     assert_eq!(ran["ended"], true);
-    assert_eq!(ran["read"], 32_000);
+    assert_eq!(ran["read_here"], 0);
     let report = bench.weir(&["verify", "job.toml", "--oracle", "oracle.ndjson", "--late-for-certain"]);
     assert_eq!(report["ended"], true);
 }

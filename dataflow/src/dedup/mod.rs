@@ -1,7 +1,7 @@
 //! Which clicks were seen lately: exact, by 128-bit key, in 256 key groups.
 //!
 //! ```text
-//!   group 0   ┌ table: key (16 bytes) → when it was first seen (watermark, in seconds)
+//!   group 0   ┌ table: key (16 bytes) → when it was first seen (event time, in seconds)
 //!   group 1   │
 //!   …         └ a click stays for the horizon, measured in watermark time
 //! ```
@@ -10,9 +10,12 @@
 //!   ids it has 4,000 of them.
 //! - Among clicks of one id within one epoch, the one with the smallest (partition, offset) counts, in whatever order
 //!   they arrive. Otherwise the first epoch counts.
-//! - A click of epoch `E` is a duplicate if its id was first seen in an epoch whose closing watermark lies at most the
-//!   horizon before the watermark that closed epoch `E − 1`. Contents decide, never the clock on the wall or the order
-//!   in which expired entries are swept.
+//! - An id counts as seen at the watermark that closed the epoch of its first click, or at the end of that click's own
+//!   minute, whichever is later. A click of epoch `E` is a duplicate if that lies at most the horizon before the
+//!   watermark that closed epoch `E − 1`. Contents decide, never the clock on the wall or the order in which expired
+//!   entries are swept.
+//! - The click's own minute matters where its partition is read far ahead of the others, as after a standstill: the
+//!   watermark may then be hours behind the click, and would forget it before a slower partition gives its copy.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -142,14 +145,13 @@ impl SeenClicks {
             let Some(seen) = table.get_bucket_mut(*bucket) else {
                 unreachable!("an entry moved although its table had room");
             };
-            if let Some(winner) = clicks.get((seen.seen_s & !FRESH) as usize) {
-                verdict(winner, Verdict::Counted);
-            }
-            seen.seen_s = now_s;
+            let Some(winner) = clicks.get((seen.seen_s & !FRESH) as usize) else {
+                unreachable!("an entry names a click that is none of this epoch");
+            };
+            verdict(winner, Verdict::Counted);
+            seen.seen_s = now_s.max(minute_end_s(winner.minute));
+            self.newest_s = self.newest_s.max(seen.seen_s);
             store(block, seen);
-        }
-        if !winners.is_empty() {
-            self.newest_s = self.newest_s.max(now_s);
         }
     }
 
@@ -228,6 +230,11 @@ impl SeenClicks {
 
 fn to_seconds(ms: i64) -> u32 {
     u32::try_from(ms.div_euclid(1000).clamp(0, i64::from(LATEST_S))).unwrap_or(LATEST_S)
+}
+
+/// The end of a minute, in seconds.
+fn minute_end_s(minute: u32) -> u32 {
+    minute.saturating_add(1).saturating_mul(60).min(LATEST_S)
 }
 
 /// Where the click stands in the log; decides among copies of one epoch.

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod checkpoints;
 pub(crate) mod generate;
 pub(crate) mod run;
+mod signals;
 pub(crate) mod verify;
 mod wiring;
 
@@ -20,10 +21,10 @@ use crate::config::JobConfig;
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let output = cli.global.output;
     match cli.command {
-        Command::Run(args) => run::run(&args, output),
         Command::Check(args) => check::run(&args, output),
         Command::Checkpoints(command) => checkpoints::run(&command, output),
         Command::Generate(args) => generate::run(&args, output),
+        Command::Run(args) => run::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
     }
 }
