@@ -38,7 +38,7 @@ fn check(seed: u64) {
     job.wait_for(&mut running, "read to the end", |manifest| manifest.totals().read == records);
     running.terminate();
     job.verify();
-    if seed % LANES == 0 {
+    if seed.is_multiple_of(LANES) {
         job.verify_with_other_engines();
     }
 }
