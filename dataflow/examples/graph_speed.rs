@@ -14,8 +14,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use weir_checkpoints::{Created, ObjectInfo, Offset, PartitionId, Position, Store, StoreError};
 use weir_dataflow::{
-    CheckpointSettings, EpochSettings, Job, JobMetrics, Layout, Polled, Record, Source, SourceError, SourceFactory, TimeSettings,
-    run,
+    CheckpointSettings, EpochSettings, Job, JobMetrics, Layout, Polled, Record, Source, SourceError, SourceFactory,
+    TimeSettings, run,
 };
 
 const PARTITIONS: u32 = 8;
@@ -185,7 +185,11 @@ impl Store for MemoryStore {
         let objects = self.0.lock().expect("not poisoned");
         let listed = objects.iter().filter(|(name, _)| name.starts_with(prefix));
         Ok(listed
-            .map(|(name, bytes)| ObjectInfo { name: name.clone(), size_bytes: bytes.len() as u64, modified_ms: i64::MAX })
+            .map(|(name, bytes)| ObjectInfo {
+                name: name.clone(),
+                size_bytes: bytes.len() as u64,
+                modified_ms: i64::MAX,
+            })
             .collect())
     }
 
