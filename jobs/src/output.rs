@@ -84,6 +84,7 @@ pub(crate) fn instant(unix_ms: i64) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

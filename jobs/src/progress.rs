@@ -57,6 +57,7 @@ fn on_terminal(metrics: &JobMetrics, stopped: &mpsc::Receiver<()>) {
         spinner.set_style(style);
     }
     let mut rate = Rate::default();
+    rate.update(metrics.read());
     while stopped.recv_timeout(REFRESH) == Err(RecvTimeoutError::Timeout) {
         let per_second = rate.update(metrics.read());
         spinner.set_message(line(metrics, per_second));
@@ -67,6 +68,7 @@ fn on_terminal(metrics: &JobMetrics, stopped: &mpsc::Receiver<()>) {
 
 fn in_log(metrics: &JobMetrics, stopped: &mpsc::Receiver<()>) {
     let mut rate = Rate::default();
+    rate.update(metrics.read());
     while stopped.recv_timeout(LOG_EVERY) == Err(RecvTimeoutError::Timeout) {
         let committed = metrics.committed();
         tracing::info!(

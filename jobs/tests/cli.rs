@@ -1,5 +1,7 @@
 //! The command line from outside: exit codes, what is printed where.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -1,6 +1,8 @@
 //! SIGKILL at random moments, restarts with other numbers of workers, on a real Kafka and a real S3: the totals, the tables
 //! and what other engines read are the same as from an undisturbed run.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::time::Duration;
@@ -36,7 +38,7 @@ fn check(seed: u64) {
     job.wait_for(&mut running, "read to the end", |manifest| manifest.totals().read == records);
     running.terminate();
     job.verify();
-    if seed % LANES == 0 {
+    if seed.is_multiple_of(LANES) {
         job.verify_with_other_engines();
     }
 }

@@ -1,5 +1,7 @@
 //! Poison of every kind in a real topic: it never stops the job, and every record is accounted for and kept.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Whole jobs, from generated clicks to verified tables: undisturbed, killed again and again, and told to stop.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

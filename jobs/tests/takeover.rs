@@ -1,5 +1,7 @@
 //! Two attempts of one job: the second takes over, the first stops, and nothing is committed twice.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use support::TestJob;

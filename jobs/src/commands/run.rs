@@ -40,7 +40,7 @@ Examples:
   weir run job.toml --process 0 --hosts hosts.txt     and the same with --process 1 on the other machine
 
 A job goes on from its newest checkpoint; after a crash, start it again. The first SIGINT or SIGTERM takes a last checkpoint,
-the second stops at once.
+the second stops at once. Starting a job a second time takes over: the first process stops.
 Exit codes: 0 the source has ended or the job was told to stop, 1 it failed, 2 the configuration is wrong.";
 
 /// How a run ended.

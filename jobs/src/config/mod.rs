@@ -152,4 +152,5 @@ impl JobConfig {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;

@@ -76,6 +76,7 @@ fn share_of(shares: &[f64], rank: u32) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 

@@ -94,7 +94,14 @@ impl Plain {
 #[derive(Default)]
 struct Recount {
     totals: ExpectedTotals,
-    windows: BTreeMap<(String, String, i64), (u64, BTreeSet<String>, u64)>,
+    windows: BTreeMap<(String, String, i64), Counted>,
+}
+
+#[derive(Default)]
+struct Counted {
+    clicks: u64,
+    users: BTreeSet<String>,
+    late: u64,
 }
 
 /// Counts the lines by the plain rules: what is hours before the start is late, what is an hour behind the end is future.
@@ -125,10 +132,10 @@ fn recount(partitions: &[Vec<Vec<u8>>], start_ms: i64, end_ms: i64) -> Recount {
             let start = time_ms.div_euclid(length_ms) * length_ms;
             let window = found.windows.entry((name.to_owned(), click.ad_id.clone(), start)).or_default();
             if late {
-                window.2 += 1;
+                window.late += 1;
             } else {
-                window.0 += 1;
-                window.1.insert(click.user_id.clone());
+                window.clicks += 1;
+                window.users.insert(click.user_id.clone());
             }
         }
     }
@@ -147,10 +154,10 @@ fn check_oracle(parts: &[StreamOptions]) {
     assert_eq!(expected.len(), found.windows.len(), "seed {seed}");
     for window in expected {
         let key = (window.window.clone(), window.ad_id.clone(), window.start_ms);
-        let (clicks, users, late) = &found.windows[&key];
+        let counted = &found.windows[&key];
         assert_eq!(
             (window.clicks, window.users, window.late),
-            (*clicks, users.len() as u64, *late),
+            (counted.clicks, counted.users.len() as u64, counted.late),
             "seed {seed} {key:?}"
         );
     }

@@ -99,6 +99,7 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;

@@ -1,5 +1,6 @@
 //! Jobs on a real Kafka and a real S3, as processes that can be killed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 // Each test binary uses a part of this.
 #![allow(dead_code)]
 
@@ -43,7 +44,7 @@ impl TestJob {
             name: unique,
             folder: tempfile::tempdir().unwrap(),
         };
-        let topics = KafkaTopics::new(KafkaConfig::new(&kafka(), &job.topic, &job.name)).unwrap();
+        let topics = KafkaTopics::new(&KafkaConfig::new(&kafka(), &job.topic, &job.name)).unwrap();
         let large = [("max.message.bytes", "4000000")];
         for topic in [job.topic.clone(), format!("{}.dlq", job.topic)] {
             topics.create(&TopicSpec { name: &topic, partitions, replicas: None, settings: &large }).unwrap();
