@@ -270,6 +270,7 @@ pub(crate) fn manifest(epoch: u64, attempt: u64, outputs: Vec<OutputPart>) -> Ma
         sequence: Sequence(epoch),
         previous: None,
         attempt: Attempt(attempt),
+        owner: "test".to_owned(),
         workers: 1,
         epoch: Epoch(epoch),
         written_ms: 1_736_952_000_000 + epoch as i64,

@@ -159,9 +159,13 @@ impl Commits {
         self.newest = self.journal.newest().unwrap_or(&self.newest).clone();
         self.commit_sinks()?;
         self.metrics.add_checkpoint(&self.newest, began.elapsed());
+        if self.newest.ended {
+            // There is nothing to go on with: no older checkpoint will be wanted.
+            self.kept.clear();
+        }
         self.keep(self.newest.clone());
         self.since_sweep += 1;
-        if self.since_sweep >= SWEEP_EVERY {
+        if self.newest.ended || self.since_sweep >= SWEEP_EVERY {
             self.sweep()?;
         }
         Ok(end.epoch.0)

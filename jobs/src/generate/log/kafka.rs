@@ -32,10 +32,7 @@ impl TopicLog {
 impl ClickLog for TopicLog {
     fn append(&mut self, partition: u32, key: &[u8], payload: Option<&[u8]>, log_time_ms: i64) -> Result<()> {
         let to = Some(i32::try_from(partition)?);
-        match payload {
-            Some(value) => self.producer.send(to, key, value, Some(log_time_ms))?,
-            None => self.producer.send_tombstone(to, key, Some(log_time_ms))?,
-        }
+        self.producer.send(to, key, payload, Some(log_time_ms))?;
         Ok(())
     }
 
