@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads a job's Delta tables with engines that are not ours and compares them with an oracle.
 
-    scripts/verify_tables.py ROOT --oracle FILE
+    scripts/verify_tables.py ROOT --oracle FILE [--unfinished]
 
 ROOT is the job's `tables.url`: a folder, file:///… or s3://… (credentials from the usual AWS_* variables). FILE is what
 `weir generate --oracle` wrote: a line of totals, then a line for each ad and window. Of a window with late clicks the
@@ -68,15 +68,16 @@ def main():
             sys.exit(f"error: there is no Delta table at {agg.location}")
         check_columns(agg, findings)
         check_files(agg, "window_start", findings)
-        check_windows("pyarrow", agg.rows_by_pyarrow(), oracle, findings)
-        counted = check_windows("duckdb", agg.rows_by_duckdb(), oracle, findings)
+        unfinished = arguments.unfinished
+        check_windows("pyarrow", agg.rows_by_pyarrow(), oracle, findings, unfinished)
+        counted = check_windows("duckdb", agg.rows_by_duckdb(), oracle, findings, unfinished)
 
         # What was counted beyond the certain clicks came late, but not too late.
         late = Table(root, "clicks_late", findings)
-        check_clicks(late, totals["counted"] + totals["late"] + totals["future"] - counted, findings)
+        check_clicks(late, totals["counted"] + totals["late"] + totals["future"] - counted, findings, unfinished)
         raw = Table(root, "clicks_raw", findings)
         if raw.exists:
-            check_clicks(raw, totals["read"] - totals["rejected"], findings)
+            check_clicks(raw, totals["read"] - totals["rejected"], findings, unfinished)
 
         for table in (agg, late, raw):
             print(table.summary())
@@ -87,6 +88,11 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", help="the job's tables.url")
     parser.add_argument("--oracle", required=True, type=Path, help="the file that `weir generate --oracle` wrote")
+    parser.add_argument(
+        "--unfinished",
+        action="store_true",
+        help="the job has not ended: windows that are still open, and rows that wait for a file, may be missing",
+    )
     return parser.parse_args()
 
 
@@ -315,7 +321,7 @@ def is_sorted(rows, time_column):
     return pc.all(in_order).as_py()
 
 
-def check_windows(engine, rows, oracle, findings):
+def check_windows(engine, rows, oracle, findings, unfinished):
     """All rows that an engine sees of clicks_agg against all windows of the oracle; returns the clicks counted."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
@@ -342,9 +348,9 @@ def check_windows(engine, rows, oracle, findings):
     keys = "length, ad_id, start_us"
     both = f"FROM seen JOIN wanted USING ({keys})"
     expect_none("windows more than once", f"SELECT {keys}, count(*) FROM seen GROUP BY ALL HAVING count(*) > 1")
-    expect_none(
-        "windows that are missing", f"SELECT wanted.* FROM wanted ANTI JOIN seen USING ({keys}) WHERE wanted.clicks > 0"
-    )
+    if not unfinished:
+        missing = f"SELECT wanted.* FROM wanted ANTI JOIN seen USING ({keys}) WHERE wanted.clicks > 0"
+        expect_none("windows that are missing", missing)
     expect_none("windows that should not be there", f"SELECT seen.* FROM seen ANTI JOIN wanted USING ({keys})")
     expect_none(
         "wrong counts (window, ad, start, seen, wanted, late ones on top)",
@@ -373,15 +379,15 @@ def check_windows(engine, rows, oracle, findings):
     return connection.execute("SELECT coalesce(sum(click_count), 0) FROM seen WHERE length = '1m'").fetchone()[0]
 
 
-def check_clicks(table, expected_rows, findings):
+def check_clicks(table, expected_rows, findings, unfinished):
     """A table of single clicks: as many rows as there must be, none of them twice, and files as promised."""
     if not table.exists:
-        if expected_rows:
+        if expected_rows and not unfinished:
             findings.add(f"{table.name}: there is no table, but {expected_rows} rows should be in it")
         return
     check_files(table, "event_time", findings)
     places = table.delta.to_pyarrow_dataset().to_table(columns=["partition", "offset"])
-    if places.num_rows != expected_rows:
+    if places.num_rows > expected_rows or (places.num_rows < expected_rows and not unfinished):
         findings.add(f"{table.name}: {places.num_rows} rows, not {expected_rows}")
     distinct = places.group_by(["partition", "offset"]).aggregate([]).num_rows
     if distinct != places.num_rows:

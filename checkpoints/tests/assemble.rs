@@ -1,5 +1,7 @@
 //! The invariants that a manifest must hold, each broken once; and what becomes of state parts.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 
 use weir_checkpoints::{

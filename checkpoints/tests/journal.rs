@@ -1,5 +1,7 @@
 //! The chain of manifests under races and lost answers.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! State parts: what was written is read, by any owner of its groups; damage is noticed, never believed.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 

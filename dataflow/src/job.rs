@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use weir_checkpoints::{AssembleError, JournalError, Manifest, PartError, PublishError, Settings, Store, StoreError};
@@ -95,6 +96,7 @@ pub fn run(job: Job, layout: Layout) -> Result<Finished, JobError> {
     for result in guards.join() {
         result.map_err(JobError::Timely)?;
     }
+    outcome.join();
     match outcome.take_failure() {
         Some(failure) => Err(failure),
         None => Ok(Finished { manifest: lock(&outcome.manifest).take() }),
@@ -126,6 +128,7 @@ pub(crate) struct Outcome {
     failed: AtomicBool,
     failure: Mutex<Option<JobError>>,
     manifest: Mutex<Option<Manifest>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Outcome {
@@ -142,6 +145,20 @@ impl Outcome {
     /// Notes the newest manifest.
     pub(crate) fn set_manifest(&self, manifest: Manifest) {
         *lock(&self.manifest) = Some(manifest);
+    }
+
+    /// A thread that must have ended before the job has: it holds clients of outside systems, which are torn down with it.
+    pub(crate) fn join_at_end(&self, thread: JoinHandle<()>) {
+        lock(&self.threads).push(thread);
+    }
+
+    fn join(&self) {
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for thread in threads {
+            if thread.join().is_err() {
+                self.fail(JobError::Timely("the thread that commits panicked".to_owned()));
+            }
+        }
     }
 
     fn take_failure(&self) -> Option<JobError> {

@@ -4,6 +4,8 @@
 //! the end of each epoch (from the manifests, which are checked on their own). Everything else (rejected, future, late,
 //! duplicate, counted, every window's count and users) it works out by itself, in a way that shares no code with the graph.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

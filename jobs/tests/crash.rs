@@ -39,8 +39,29 @@ fn check(seed: u64) {
     running.terminate();
     job.verify();
     if seed.is_multiple_of(LANES) {
-        job.verify_with_other_engines();
+        job.verify_with_other_engines(false);
     }
+}
+
+#[test]
+fn a_bounded_log_is_complete_on_s3_however_often_it_was_killed() {
+    let log = tempfile::tempdir().unwrap();
+    let url = log.path().join("log").display().to_string();
+    let job = TestJob::new("bounded", 1, &[("source.kind", "ndjson"), ("source.url", &url)]);
+    let options = "--clicks 150000 --events-per-second 30 --ads 100 --users 5000 --bytes 300 --duplicates 0.03 \
+                   --poison 0.005 --future 0.003";
+    job.generate_to(&url, 5, &options.split_whitespace().collect::<Vec<_>>());
+    let rng = &mut StdRng::seed_from_u64(7);
+    for _ in 0..4 {
+        let mut running = job.start(rng.random_range(1..=4));
+        std::thread::sleep(Duration::from_millis(rng.random_range(200..1200)));
+        running.kill();
+    }
+    let mut running = job.start(3);
+    assert_eq!(running.wait(), Some(0), "{}", running.log());
+    assert!(job.newest().unwrap().ended);
+    job.verify();
+    job.verify_with_other_engines(true);
 }
 
 fn check_lane(lane: u64) {

@@ -30,7 +30,7 @@ const SERVE_INTERVAL: Duration = Duration::from_secs(1);
 /// How many events of the client are handled at a time.
 const SERVE_EVENTS: usize = 32;
 /// How long the last commit may take when the job ends.
-const LAST_COMMIT_WAIT: Duration = Duration::from_secs(2);
+const LAST_COMMIT_WAIT: Duration = Duration::from_secs(10);
 
 /// Reports a job's offsets to its consumer group.
 #[derive(Debug, Clone)]
@@ -84,6 +84,7 @@ impl SinkFactory for KafkaGroupOffsets {
         thread::Builder::new()
             .name(NAME.to_owned())
             .spawn(move || {
+                // It takes the client with it: one that is torn down while the process ends may crash in its libraries.
                 reporter.run();
                 // Nobody may be waiting any more.
                 let _ = done.send(());
@@ -146,7 +147,7 @@ struct Reporter {
 }
 
 impl Reporter {
-    fn run(&self) {
+    fn run(self) {
         loop {
             match self.asked.recv_timeout(SERVE_INTERVAL) {
                 Ok(offsets) => {

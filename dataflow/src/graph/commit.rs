@@ -35,7 +35,7 @@ pub(crate) fn commit_checkpoints<'scope>(
 ) -> StreamVec<'scope, u64, ()> {
     let scope = reports.scope();
     let workers = scope.peers();
-    let mut thread = commits.map(|commits| CommitThread::start(commits, Arc::clone(&outcome)));
+    let thread = commits.map(|commits| CommitThread::start(commits, &outcome));
     reports.unary_frontier::<NoOutput, _, _, _>(
         Exchange::new(|_report: &String| 0),
         "commit",
@@ -50,7 +50,7 @@ pub(crate) fn commit_checkpoints<'scope>(
                         texts.append(reports);
                     }
                 });
-                let Some(thread) = &mut thread else { return };
+                let Some(thread) = &thread else { return };
                 while let Some(complete) = waiting.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
                     let (epoch, (capability, texts)) = complete.remove_entry();
                     assert!(texts.len() == workers, "epoch {epoch}: {} of {workers} workers reported", texts.len());
@@ -75,24 +75,25 @@ struct CommitThread {
 }
 
 impl CommitThread {
-    fn start(mut commits: Commits, outcome: Arc<Outcome>) -> Self {
+    fn start(mut commits: Commits, outcome: &Arc<Outcome>) -> Self {
         let (reports, received) = channel();
         let (sender, done) = channel();
-        std::thread::spawn(move || {
+        let failing = Arc::clone(outcome);
+        outcome.join_at_end(std::thread::spawn(move || {
             for texts in received {
                 match commits.commit(texts) {
                     Ok(epoch) => {
-                        outcome.set_manifest(commits.newest().clone());
+                        failing.set_manifest(commits.newest().clone());
                         // Nobody listens any more when the job has failed meanwhile.
                         let _unheard = sender.send(epoch);
                     }
                     Err(error) => {
-                        outcome.fail(error);
+                        failing.fail(error);
                         return;
                     }
                 }
             }
-        });
+        }));
         Self { reports, done }
     }
 

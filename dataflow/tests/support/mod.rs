@@ -98,7 +98,7 @@ impl MemoryStore {
         let number = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
         let from = self.fail_from.load(Ordering::SeqCst);
         let failing = from != 0 && number >= from;
-        if failing && number % 2 == 0 {
+        if failing && number.is_multiple_of(2) {
             return Err(StoreError::Failed {
                 action: "write",
                 name: name.to_owned(),
@@ -269,7 +269,7 @@ impl Sink for MemorySinkEnd {
 
     fn stage(&mut self, cut: &Cut) -> Result<Staging, SinkError> {
         let fresh = std::mem::take(&mut self.fresh);
-        if !cut.last && self.stages.fetch_add(1, Ordering::SeqCst) % 3 != 0 {
+        if !cut.last && !self.stages.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) {
             self.held.extend(fresh.iter().cloned());
             return Ok(Box::new(move || {
                 let carried =
