@@ -1,0 +1,165 @@
+//! What the archive costs: nanoseconds a click on the worker's thread, and off it.
+//!
+//! `cargo run --release -p weir-connectors --example delta_rates [clicks] [ads]`
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weir_checkpoints::{Attempt, Epoch, Offset, PartitionId, Store, WorkerIndex};
+use weir_connectors::delta::{DeltaConfig, DeltaSink};
+use weir_connectors::memory::MemoryStore;
+use weir_dataflow::{Carried, Click, ClickRow, Cut, Row, SinkFactory, WorkerContext};
+
+const BROWSERS: [&str; 24] = [
+    "120.0.6099",
+    "121.0.6167",
+    "122.0.6261",
+    "123.0.6312",
+    "124.0.6367",
+    "125.0.6422",
+    "126.0.6478",
+    "127.0.6533",
+    "128.0.6613",
+    "129.0.6668",
+    "130.0.6723",
+    "131.0.6778",
+    "115.0",
+    "116.0",
+    "117.0",
+    "118.0",
+    "119.0",
+    "120.0",
+    "121.0",
+    "122.0",
+    "123.0",
+    "124.0",
+    "125.0",
+    "126.0",
+];
+
+/// Clicks like those of real traffic: about 500 bytes as JSON, few ads with many clicks and many ads with few.
+struct Clicks {
+    ads: Vec<String>,
+    agents: Vec<String>,
+    users: Vec<String>,
+    addresses: Vec<String>,
+    ids: Vec<String>,
+    random: u64,
+}
+
+impl Clicks {
+    fn new(ads: usize) -> Self {
+        let agent = |browser: &str| {
+            format!(
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5_1 like Mac OS X; Build/21F90) AppleWebKit/605.1.15 (KHTML, like \
+                 Gecko) Version/17.5 Chrome/{browser} Mobile/15E148 Safari/604.1 [app;com.example.reader;locale=en_GB]"
+            )
+        };
+        let mut clicks = Self {
+            ads: (0..ads).map(|ad| format!("ad-{:08}", ad * 7919 % 100_000_000)).collect(),
+            agents: BROWSERS.iter().map(|browser| agent(browser)).collect(),
+            users: Vec::new(),
+            addresses: Vec::new(),
+            ids: Vec::new(),
+            random: 1,
+        };
+        for _ in 0..1 << 18 {
+            let user = format!("user-{:016x}", clicks.next() % 50_000_000);
+            clicks.users.push(user);
+            let bits = clicks.next();
+            clicks.addresses.push(format!(
+                "{}.{}.{}.{}",
+                bits & 255,
+                bits >> 8 & 255,
+                bits >> 16 & 255,
+                bits >> 24 & 255
+            ));
+            let id = format!("{:016x}-{:016x}", clicks.next(), clicks.next());
+            clicks.ids.push(id);
+        }
+        clicks
+    }
+
+    fn next(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn row(&mut self, number: u64, id: &mut String) -> Row<'_> {
+        let dice = self.next();
+        let share = (dice >> 40) as f64 / (1u64 << 24) as f64;
+        let ad = (share * share * share * self.ads.len() as f64) as usize;
+        id.clear();
+        id.push_str(&self.ids[(dice & 0x3ffff) as usize]);
+        Row::Archive(ClickRow {
+            click: Click {
+                ad_id: &self.ads[ad],
+                user_id: &self.users[(dice >> 3 & 0x3ffff) as usize],
+                timestamp: 1_736_952_000_000 + (number / 100) as i64 + (dice >> 20 & 1023) as i64,
+                click_id: Some(&self.ids[(dice & 0x3ffff) as usize]),
+                ip_address: Some(&self.addresses[(dice >> 5 & 0x3ffff) as usize]),
+                user_agent: Some(&self.agents[(dice >> 9) as usize % self.agents.len()]),
+            },
+            extra: None,
+            partition: PartitionId((number / 1000 % 8) as u32),
+            offset: Offset(number),
+            epoch: Epoch(number / 200_000),
+        })
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
+    let rows: u64 = arguments.next().unwrap_or(600_000);
+    let ads = arguments.next().unwrap_or(20_000) as usize;
+    let mut clicks = Clicks::new(ads);
+    for target_file_bytes in [1, u64::MAX] {
+        let store = Arc::new(MemoryStore::new());
+        let config = DeltaConfig { target_file_bytes, ..DeltaConfig::new("rates", "clicks") };
+        let factory = DeltaSink::clicks_raw(config, store.clone());
+        let worker = WorkerContext { worker: WorkerIndex(0), workers: 1, attempt: Attempt(1) };
+        let mut sink = factory.open(worker).expect("an empty store opens");
+        for round in 1..=3 {
+            let mut id = String::new();
+            let started = Instant::now();
+            for number in 0..rows {
+                std::hint::black_box(clicks.row(number, &mut id));
+            }
+            let making = started.elapsed();
+            let started = Instant::now();
+            for number in 0..rows {
+                sink.write(clicks.row(number, &mut id)).expect("rows fit");
+            }
+            let writing = started.elapsed();
+            let cut = Cut { epoch: Epoch(round), last: false, offsets: Vec::new() };
+            let started = Instant::now();
+            let staging = sink.stage(&cut).expect("it stages");
+            let stage = started.elapsed();
+            let started = Instant::now();
+            let staged = staging().expect("memory does not fail");
+            let elapsed = started.elapsed();
+            let bytes = match &staged.carried {
+                Carried::More(bytes) => bytes.len() as u64,
+                _ => staged.outputs.iter().map(|output| output.size_bytes).sum(),
+            };
+            let per_row = |duration: std::time::Duration| duration.as_nanos() as f64 / rows as f64;
+            let what = if staged.outputs.is_empty() { "packed" } else { "files " };
+            let _ = writeln!(
+                std::io::stdout(),
+                "{what} {rows} clicks: write {:.0} ns a row (less {:.0} for making it), stage {:.1} ms, off the thread \
+                 {:.0} ns a row, {:.1} bytes a row",
+                per_row(writing),
+                per_row(making),
+                stage.as_secs_f64() * 1e3,
+                per_row(elapsed),
+                bytes as f64 / rows as f64,
+            );
+            for output in staged.outputs {
+                let _ = store.delete(&output.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Checkpoints of a table's log: one Parquet file with all actions that still count, so that readers need not go
+//! through every version.
+//!
+//! ```text
+//!   _last_checkpoint                      {"version":100,"size":…}
+//!   00…0100.checkpoint.parquet            columns txn, add, remove, metaData, protocol; one of them in each row
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use weir_checkpoints::{Store, StoreError};
+use weir_dataflow::SinkError;
+
+use super::actions::{Action, Add, Metadata, Protocol, Remove, Txn};
+use super::log::{Log, PROTOCOL, folder};
+use super::{checkpoint_rows, failed, refused};
+
+/// Removed files are remembered this long, for readers that are still at an older version: Delta's own default.
+const KEEP_REMOVED_MS: i64 = 7 * 24 * 3_600_000;
+
+/// A checkpoint: one file, or several from a writer that splits them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CheckpointFiles {
+    pub(super) version: u64,
+    names: Vec<String>,
+}
+
+/// `_last_checkpoint`, as far as it matters here.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hint {
+    version: u64,
+    size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parts: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    size_in_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    num_of_add_files: Option<u64>,
+}
+
+/// The checkpoint that `_last_checkpoint` names, if there is one. A damaged hint is no hint.
+pub(super) fn hinted(store: &dyn Store, table: &str) -> Result<Option<CheckpointFiles>, SinkError> {
+    let bytes = store.get(&hint_name(table)).map_err(|error| failed(table, "read its log", error))?;
+    let hint: Option<Hint> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(hint.map(|hint| files(table, hint.version, hint.parts)))
+}
+
+/// The newest whole checkpoint in a listing. Fails where there are versions but neither their start nor a checkpoint.
+pub(super) fn listed(store: &dyn Store, table: &str) -> Result<Option<CheckpointFiles>, SinkError> {
+    let folder = folder(table);
+    let infos = store.list(&folder).map_err(|error| failed(table, "list its log", error))?;
+    let names: Vec<&str> = infos.iter().map(|info| info.name.as_str()).collect();
+    let checkpoints = names.iter().rev().filter_map(|name| parse_name(table, name.strip_prefix(&folder)?));
+    let newest = checkpoints
+        .max_by_key(|files| files.version)
+        .filter(|files| files.names.iter().all(|name| names.contains(&name.as_str())));
+    if newest.is_none() && names.iter().any(|name| name.ends_with(".json")) {
+        return Err(refused(table, format!("{folder} has versions, but neither version 0 nor a checkpoint")));
+    }
+    Ok(newest)
+}
+
+/// `<version>.checkpoint.parquet` or `<version>.checkpoint.<part>.<parts>.parquet`.
+fn parse_name(table: &str, file: &str) -> Option<CheckpointFiles> {
+    let (version, rest) = file.strip_suffix(".parquet")?.split_once(".checkpoint")?;
+    let parts = match rest.strip_prefix('.') {
+        Some(numbers) => Some(numbers.split_once('.')?.1.parse().ok()?),
+        None if rest.is_empty() => None,
+        None => return None,
+    };
+    Some(files(table, version.parse().ok()?, parts))
+}
+
+fn files(table: &str, version: u64, parts: Option<u32>) -> CheckpointFiles {
+    let start = format!("{}{version:020}.checkpoint", folder(table));
+    let names = match parts {
+        None => vec![format!("{start}.parquet")],
+        Some(parts) => (1..=parts).map(|part| format!("{start}.{part:010}.{parts:010}.parquet")).collect(),
+    };
+    CheckpointFiles { version, names }
+}
+
+fn hint_name(table: &str) -> String {
+    format!("{}_last_checkpoint", folder(table))
+}
+
+/// The actions of a checkpoint that say how the table stands, without its files.
+pub(super) fn read_state(store: &dyn Store, table: &str, files: &CheckpointFiles) -> Result<Vec<Action>, SinkError> {
+    read(store, table, files, &["protocol", "metaData", "txn"])
+}
+
+fn read(store: &dyn Store, table: &str, files: &CheckpointFiles, columns: &[&str]) -> Result<Vec<Action>, SinkError> {
+    let mut actions = Vec::new();
+    for name in &files.names {
+        let bytes = store.get(name).map_err(|error| failed(table, "read its log", error))?;
+        let bytes = bytes.ok_or_else(|| refused(table, format!("checkpoint `{name}` of its log is missing")))?;
+        let rows = checkpoint_rows::decode(bytes, columns);
+        actions.extend(rows.map_err(|error| refused(table, format!("checkpoint `{name}` is unreadable: {error}")))?);
+    }
+    Ok(actions)
+}
+
+/// Writes a checkpoint of the log's newest version.
+pub(super) fn write(log: &mut Log) -> Result<(), SinkError> {
+    let Some(version) = log.version else { return Ok(()) };
+    let state = replay(log, version)?;
+    let added = state.adds.len() as u64;
+    let actions = state.into_actions();
+    let bytes = checkpoint_rows::encode(&actions).map_err(|error| failed(log.table, "write a checkpoint", error))?;
+    let hint = Hint {
+        version,
+        size: actions.len() as u64,
+        parts: None,
+        size_in_bytes: Some(bytes.len() as u64),
+        num_of_add_files: Some(added),
+    };
+    let hint = serde_json::to_vec(&hint).map_err(|error| failed(log.table, "write a checkpoint", error))?;
+    let written = files(log.table, version, None);
+    let put = |name: &str, bytes| -> Result<(), StoreError> { log.store.put(name, bytes) };
+    for (name, bytes) in
+        written.names.iter().map(|name| (name.clone(), bytes.clone())).chain([(hint_name(log.table), hint)])
+    {
+        put(&name, bytes).map_err(|error| failed(log.table, "write a checkpoint", error))?;
+    }
+    log.checkpoint = Some(written);
+    Ok(())
+}
+
+/// All that still counts at a version.
+#[derive(Default)]
+struct State {
+    protocol: Option<Protocol>,
+    metadata: Option<Metadata>,
+    txns: BTreeMap<String, Txn>,
+    adds: HashMap<String, Add>,
+    removes: HashMap<String, Remove>,
+    newest_ms: i64,
+}
+
+fn replay(log: &Log, version: u64) -> Result<State, SinkError> {
+    let mut state = State::default();
+    let mut next = 0;
+    if let Some(files) = &log.checkpoint {
+        let columns = ["protocol", "metaData", "txn", "add", "remove"];
+        state.apply(read(log.store.as_ref(), log.table, files, &columns)?);
+        next = files.version + 1;
+    }
+    for version in next..=version {
+        let actions = log.read_version(version)?;
+        state.apply(actions.ok_or_else(|| refused(log.table, format!("version {version} of its log is missing")))?);
+    }
+    Ok(state)
+}
+
+impl State {
+    fn apply(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            self.protocol = action.protocol.or(self.protocol.take());
+            self.metadata = action.meta_data.or(self.metadata.take());
+            if let Some(txn) = action.txn {
+                self.newest_ms = self.newest_ms.max(txn.last_updated.unwrap_or(0));
+                self.txns.insert(txn.app_id.clone(), txn);
+            }
+            if let Some(add) = action.add {
+                self.removes.remove(&add.path);
+                self.adds.insert(add.path.clone(), add);
+            }
+            if let Some(remove) = action.remove {
+                self.adds.remove(&remove.path);
+                self.removes.insert(remove.path.clone(), remove);
+            }
+        }
+    }
+
+    /// In the order of paths, so that the same log gives the same checkpoint. Files in a checkpoint are no change of
+    /// data by themselves.
+    fn into_actions(self) -> Vec<Action> {
+        let keep_from_ms = self.newest_ms - KEEP_REMOVED_MS;
+        let mut adds: Vec<Add> = self.adds.into_values().map(|add| Add { data_change: false, ..add }).collect();
+        adds.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let removes =
+            self.removes.into_values().filter(|remove| remove.deletion_timestamp.unwrap_or(0) >= keep_from_ms);
+        let mut removes: Vec<Remove> = removes.map(|remove| Remove { data_change: false, ..remove }).collect();
+        removes.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut actions = vec![Action::from(self.protocol.unwrap_or(PROTOCOL))];
+        actions.extend(self.metadata.map(Action::from));
+        actions.extend(self.txns.into_values().map(Action::from));
+        actions.extend(removes.into_iter().map(Action::from));
+        actions.extend(adds.into_iter().map(Action::from));
+        actions
+    }
+}

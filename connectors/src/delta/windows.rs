@@ -1,0 +1,195 @@
+//! Closed windows in memory, for `clicks_agg`.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, StringBuilder};
+use arrow_array::{Int64Array, TimestampMicrosecondArray};
+use weir_dataflow::{Row, SinkError, Window, WindowRow};
+
+use super::chunk::{AdIndex, Chunk, Columns, Key, decode_bytes, decode_number, encode_bytes, encode_numbers};
+use super::table::{Table, partition_of_window};
+
+/// Windows in the order they came.
+#[derive(Default)]
+pub(super) struct WindowChunk {
+    ads: String,
+    sketches: Vec<u8>,
+    heads: Vec<Head>,
+}
+
+/// What a window's row is beside its ad and sketch.
+#[derive(Clone, Copy)]
+struct Head {
+    ad_start: u32,
+    ad_length: u32,
+    sketch_start: u32,
+    sketch_length: u32,
+    window: Window,
+    start_ms: i64,
+    click_count: u64,
+    unique_users: u64,
+    epoch: u64,
+}
+
+/// The largest sketch and ad that are taken.
+const MAX_ROW_BYTES: usize = 16 << 20;
+
+impl WindowChunk {
+    fn push_window(&mut self, row: &WindowRow<'_>) -> Result<(), SinkError> {
+        let row_bytes = row.ad_id.len() + row.user_sketch.len();
+        if row_bytes > MAX_ROW_BYTES {
+            return Err(SinkError::Refused {
+                sink: Table::Agg.name().to_owned(),
+                reason: format!(
+                    "a window's ad and sketch have {row_bytes} bytes, {MAX_ROW_BYTES} at most are possible"
+                ),
+            });
+        }
+        self.heads.push(Head {
+            ad_start: self.ads.len() as u32,
+            ad_length: row.ad_id.len() as u32,
+            sketch_start: self.sketches.len() as u32,
+            sketch_length: row.user_sketch.len() as u32,
+            window: row.window,
+            start_ms: row.start_ms,
+            click_count: row.click_count,
+            unique_users: row.unique_users,
+            epoch: row.epoch.0,
+        });
+        self.ads.push_str(row.ad_id);
+        self.sketches.extend_from_slice(row.user_sketch);
+        Ok(())
+    }
+
+    fn ad_of(&self, head: &Head) -> &str {
+        let start = head.ad_start as usize;
+        self.ads.get(start..start + head.ad_length as usize).unwrap_or_default()
+    }
+
+    fn sketch_of(&self, head: &Head) -> &[u8] {
+        let start = head.sketch_start as usize;
+        self.sketches.get(start..start + head.sketch_length as usize).unwrap_or_default()
+    }
+}
+
+impl Chunk for WindowChunk {
+    fn sized_like(&self) -> Self {
+        Self {
+            ads: String::with_capacity(self.ads.len()),
+            sketches: Vec::with_capacity(self.sketches.len()),
+            heads: Vec::with_capacity(self.heads.len()),
+        }
+    }
+
+    fn push(&mut self, row: &Row<'_>) -> Result<(), SinkError> {
+        match row {
+            Row::Window(window) => self.push_window(window),
+            Row::Archive(_) | Row::Late(..) | Row::DeadLetter(_) => Err(super::not_ours("a table of windows")),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.heads.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.ads.len() + self.sketches.len() + self.heads.len() * size_of::<Head>()
+    }
+
+    fn keys<'a>(&'a self, _table: Table, chunk: u32, ads: &mut AdIndex<'a>, keys: &mut Vec<Key>) {
+        for (row, head) in self.heads.iter().enumerate() {
+            keys.push(Key {
+                partition: partition_of_window(head.window, head.start_ms),
+                ad: ads.number(self.ad_of(head)),
+                time_ms: head.start_ms,
+                chunk,
+                row: row as u32,
+            });
+        }
+    }
+
+    fn gather(_table: Table, chunks: &[Arc<Self>], picks: &[Key]) -> Columns {
+        let rows = || {
+            picks.iter().filter_map(|pick| {
+                let chunk = chunks.get(pick.chunk as usize)?;
+                Some((chunk, chunk.heads.get(pick.row as usize)?))
+            })
+        };
+        let mut ads = StringBuilder::with_capacity(picks.len(), picks.len() * 16);
+        let mut sketches = BinaryBuilder::new();
+        for (chunk, head) in rows() {
+            ads.append_value(chunk.ad_of(head));
+            sketches.append_value(chunk.sketch_of(head));
+        }
+        let times = |of: fn(&Head) -> i64| {
+            let micros: Vec<i64> = rows().map(|(_, head)| of(head) * 1000).collect();
+            Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
+        };
+        let longs = |of: fn(&Head) -> u64| {
+            Arc::new(Int64Array::from(rows().map(|(_, head)| of(head) as i64).collect::<Vec<i64>>()))
+        };
+        vec![
+            ("ad_id", Arc::new(ads.finish())),
+            ("window_start", times(|head| head.start_ms)),
+            ("window_end", times(|head| head.start_ms + head.window.length_ms())),
+            ("click_count", longs(|head| head.click_count)),
+            ("unique_users", longs(|head| head.unique_users)),
+            ("user_sketch", Arc::new(sketches.finish())),
+            ("epoch", longs(|head| head.epoch)),
+        ]
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_numbers(out, std::iter::once(self.heads.len() as u64));
+        encode_bytes(out, self.ads.as_bytes());
+        encode_bytes(out, &self.sketches);
+        for head in &self.heads {
+            let numbers = [
+                u64::from(head.ad_length),
+                u64::from(head.sketch_length),
+                head.window.length_ms() as u64,
+                head.start_ms as u64,
+                head.click_count,
+                head.unique_users,
+                head.epoch,
+            ];
+            encode_numbers(out, numbers.into_iter());
+        }
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Option<Self> {
+        let rows = decode_number(bytes)?;
+        let ads = String::from_utf8(decode_bytes(bytes)?.to_vec()).ok()?;
+        let sketches = decode_bytes(bytes)?.to_vec();
+        let mut chunk = Self { ads, sketches, heads: Vec::new() };
+        let (mut ad_start, mut sketch_start) = (0, 0);
+        for _ in 0..rows {
+            let head = decode_head(bytes, ad_start, sketch_start)?;
+            ad_start = ad_start.checked_add(head.ad_length)?;
+            sketch_start = sketch_start.checked_add(head.sketch_length)?;
+            chunk.heads.push(head);
+            if !chunk.ads.is_char_boundary(ad_start as usize) {
+                return None;
+            }
+        }
+        let whole = ad_start as usize == chunk.ads.len() && sketch_start as usize == chunk.sketches.len();
+        whole.then_some(chunk)
+    }
+}
+
+fn decode_head(bytes: &mut &[u8], ad_start: u32, sketch_start: u32) -> Option<Head> {
+    let ad_length = u32::try_from(decode_number(bytes)?).ok()?;
+    let sketch_length = u32::try_from(decode_number(bytes)?).ok()?;
+    let length_ms = decode_number(bytes)? as i64;
+    Some(Head {
+        ad_start,
+        ad_length,
+        sketch_start,
+        sketch_length,
+        window: Window::ALL.into_iter().find(|window| window.length_ms() == length_ms)?,
+        start_ms: decode_number(bytes)? as i64,
+        click_count: decode_number(bytes)?,
+        unique_users: decode_number(bytes)?,
+        epoch: decode_number(bytes)?,
+    })
+}
