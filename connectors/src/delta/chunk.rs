@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::ArrayRef;
 use weir_dataflow::{Row, SinkError};
@@ -31,6 +31,9 @@ pub(super) const CHUNK_BYTES: usize = 8 << 20;
 pub(super) trait Chunk: Default + Send + Sync + 'static {
     /// An empty chunk with room for as much as this one took.
     fn sized_like(&self) -> Self;
+
+    /// Takes all rows out, and keeps the room.
+    fn clear(&mut self);
 
     /// Takes a row of its kind.
     fn push(&mut self, row: &Row<'_>) -> Result<(), SinkError>;
@@ -57,6 +60,36 @@ pub(super) trait Chunk: Default + Send + Sync + 'static {
     #[inline]
     fn is_full(&self) -> bool {
         self.rows() >= CHUNK_ROWS || self.bytes() >= CHUNK_BYTES
+    }
+}
+
+/// Chunks whose rows are in files, to be filled again: what is written into memory fresh from the operating system costs
+/// twice as much.
+pub(super) struct Pool<C> {
+    empty: Mutex<Vec<C>>,
+}
+
+/// More chunks than this are given back to the allocator.
+const POOL_CHUNKS: usize = 24;
+
+impl<C: Chunk> Pool<C> {
+    pub(super) fn new() -> Self {
+        Self { empty: Mutex::new(Vec::new()) }
+    }
+
+    /// An empty chunk.
+    pub(super) fn take(&self) -> Option<C> {
+        self.empty.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Takes chunks back, as far as nobody else has them.
+    pub(super) fn give(&self, chunks: Vec<Arc<C>>) {
+        let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = POOL_CHUNKS.saturating_sub(empty.len());
+        for mut chunk in chunks.into_iter().filter_map(Arc::into_inner).take(room) {
+            chunk.clear();
+            empty.push(chunk);
+        }
     }
 }
 

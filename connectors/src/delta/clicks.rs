@@ -18,6 +18,15 @@ const NONE: u32 = u32::MAX;
 /// The longest row that is taken; a record has 64 KiB at most.
 const MAX_ROW_BYTES: usize = 16 << 20;
 
+/// Rows are gathered from all over the memory. Fetching some at once, before any is looked at, lets the processor wait for
+/// all of them together: 3 times as fast as one by one (`examples/delta_rates.rs`).
+const FETCHED_ROWS: usize = 32;
+
+/// No more of a row than this is fetched ahead.
+const MAX_FETCHED_BYTES: usize = 1024;
+
+const CACHE_LINE_BYTES: usize = 64;
+
 /// Clicks in the order they came.
 #[derive(Default)]
 pub(super) struct ClickChunk {
@@ -27,6 +36,7 @@ pub(super) struct ClickChunk {
 
 /// What a click is beside its texts. One cache line.
 #[derive(Clone, Copy, Default)]
+#[repr(align(64))]
 struct Head {
     start: u32,
     lengths: [u32; TEXTS],
@@ -65,6 +75,15 @@ impl ClickChunk {
         Ok(())
     }
 
+    /// Reads a byte of every cache line of a row's texts, for nothing but to have them in the cache.
+    #[inline]
+    fn fetch(&self, head: &Head) -> u32 {
+        let lengths = head.lengths.iter().filter(|&&length| length != NONE);
+        let row_bytes = lengths.map(|&length| length as usize).sum::<usize>().min(MAX_FETCHED_BYTES);
+        let row = self.texts.as_bytes().get(head.start as usize..).unwrap_or_default();
+        row.iter().take(row_bytes).step_by(CACHE_LINE_BYTES).map(|&byte| u32::from(byte)).sum()
+    }
+
     /// The texts of a row. All lengths come from `push_click`, or were checked by `decode`.
     fn texts_of(&self, head: &Head) -> [Option<&str>; TEXTS] {
         let mut rest = self.texts.get(head.start as usize..).unwrap_or_default();
@@ -90,6 +109,11 @@ fn too_long(row: &ClickRow<'_>, row_bytes: usize) -> SinkError {
 }
 
 impl Chunk for ClickChunk {
+    fn clear(&mut self) {
+        self.texts.clear();
+        self.heads.clear();
+    }
+
     fn sized_like(&self) -> Self {
         let room = self.texts.len() + self.texts.len() / 16;
         Self { texts: String::with_capacity(room), heads: Vec::with_capacity(self.heads.len()) }
@@ -131,10 +155,18 @@ impl Chunk for ClickChunk {
 
     fn gather(table: Table, chunks: &[Arc<Self>], picks: &[Key]) -> Columns {
         let mut columns = Gathered::with_capacity(picks.len(), table == Table::Late);
-        for pick in picks {
-            let Some(chunk) = chunks.get(pick.chunk as usize) else { continue };
-            let Some(head) = chunk.heads.get(pick.row as usize) else { continue };
-            columns.push(head, chunk.texts_of(head));
+        let mut rows: Vec<(&Self, Head)> = Vec::with_capacity(FETCHED_ROWS);
+        for some in picks.chunks(FETCHED_ROWS) {
+            rows.clear();
+            rows.extend(some.iter().filter_map(|pick| {
+                let chunk = chunks.get(pick.chunk as usize)?;
+                Some((chunk.as_ref(), *chunk.heads.get(pick.row as usize)?))
+            }));
+            let fetched: u32 = rows.iter().map(|(chunk, head)| chunk.fetch(head)).sum();
+            std::hint::black_box(fetched);
+            for (chunk, head) in &rows {
+                columns.push(head, chunk.texts_of(head));
+            }
         }
         columns.finish()
     }

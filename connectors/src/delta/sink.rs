@@ -13,7 +13,7 @@ use serde_json::json;
 use weir_checkpoints::{Attempt, Epoch, OutputPart, Store, WorkerIndex};
 use weir_dataflow::{Carried, Cut, Row, Sink, SinkError, Staged, Staging, WorkerContext};
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Pool};
 use super::files::{FileWriter, OpenFile};
 use super::held::{Held, OffsetRanges, PACKED_FRACTION};
 use super::table::Table;
@@ -32,6 +32,7 @@ pub(super) struct TableSink<C> {
     clock: Clock,
     /// The last epoch that the table has; what is staged must be newer.
     committed: Option<u64>,
+    pool: Arc<Pool<C>>,
     open: C,
     /// Full chunks since the last stage.
     fresh: Vec<Arc<C>>,
@@ -78,6 +79,7 @@ impl<C: Chunk> TableSink<C> {
             },
             clock: config.clock.clone(),
             committed: None,
+            pool: Arc::new(Pool::new()),
             open: C::default(),
             fresh: Vec::new(),
             fresh_bytes: 0,
@@ -102,7 +104,7 @@ impl<C: Chunk> TableSink<C> {
         if self.open.rows() == 0 {
             return;
         }
-        let next = self.open.sized_like();
+        let next = self.pool.take().unwrap_or_else(|| self.open.sized_like());
         let full = std::mem::replace(&mut self.open, next);
         self.fresh_bytes += full.bytes();
         self.fresh.push(Arc::new(full));
@@ -113,14 +115,15 @@ impl<C: Chunk> TableSink<C> {
     fn encode_early(&mut self) -> Result<(), SinkError> {
         self.early.wait().map_err(|reason| failed(self.table(), "encode rows", reason))?;
         let rows = self.take_rows();
-        let writer = self.writer.clone();
+        let (writer, pool) = (self.writer.clone(), self.pool.clone());
         let encode = move || {
             let mut files = Vec::new();
-            let chunks = rows.chunks()?;
+            let chunks = rows.into_chunks()?;
             writer.write(&chunks, |file| {
                 files.push(file);
                 Ok(())
             })?;
+            pool.give(chunks);
             Ok(files)
         };
         let thread = std::thread::Builder::new().name(format!("{} files", self.table()));
@@ -147,7 +150,7 @@ impl<C: Chunk> TableSink<C> {
     fn write_files(&mut self, epoch: Epoch) -> Staging {
         let early = std::mem::take(&mut self.early);
         let rows = self.take_rows();
-        let writer = self.writer.clone();
+        let (writer, pool) = (self.writer.clone(), self.pool.clone());
         let mut files = Files {
             target: self.target.clone(),
             epoch,
@@ -156,7 +159,7 @@ impl<C: Chunk> TableSink<C> {
         };
         Box::new(move || {
             let table = files.target.table.name();
-            files.write(&writer, early, rows).map_err(|reason| failed(table, "write a file", reason))?;
+            files.write(&writer, &pool, early, rows).map_err(|reason| failed(table, "write a file", reason))?;
             Ok(Staged { outputs: files.outputs, carried: Carried::Nothing })
         })
     }
@@ -242,12 +245,12 @@ struct AllRows<C> {
 }
 
 impl<C: Chunk> AllRows<C> {
-    fn chunks(&self) -> Result<Vec<Arc<C>>, String> {
+    fn into_chunks(self) -> Result<Vec<Arc<C>>, String> {
         let mut chunks = Vec::new();
-        for held in &self.held {
+        for held in self.held {
             chunks.extend(held.chunks()?);
         }
-        chunks.extend(self.fresh.iter().cloned());
+        chunks.extend(self.fresh);
         Ok(chunks)
     }
 }
@@ -274,14 +277,21 @@ struct Files {
 }
 
 impl Files {
-    fn write<C: Chunk>(&mut self, writer: &FileWriter, mut early: Early, rows: AllRows<C>) -> Result<(), String> {
+    fn write<C: Chunk>(
+        &mut self,
+        writer: &FileWriter,
+        pool: &Pool<C>,
+        mut early: Early,
+        rows: AllRows<C>,
+    ) -> Result<(), String> {
         early.wait()?;
         for file in early.finished {
             self.add(file)?;
         }
-        let chunks = rows.chunks()?;
-        drop(rows);
-        writer.write(&chunks, |file| self.add(file))
+        let chunks = rows.into_chunks()?;
+        writer.write(&chunks, |file| self.add(file))?;
+        pool.give(chunks);
+        Ok(())
     }
 
     fn add(&mut self, file: OpenFile) -> Result<(), String> {

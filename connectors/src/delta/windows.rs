@@ -73,6 +73,12 @@ impl WindowChunk {
 }
 
 impl Chunk for WindowChunk {
+    fn clear(&mut self) {
+        self.ads.clear();
+        self.sketches.clear();
+        self.heads.clear();
+    }
+
     fn sized_like(&self) -> Self {
         Self {
             ads: String::with_capacity(self.ads.len()),

@@ -23,6 +23,20 @@ pub(crate) struct TableFile {
     pub(crate) footer: BTreeMap<String, String>,
 }
 
+impl TableFile {
+    /// The values of a column of texts.
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        let columns = self.batches.iter().map(|batch| batch.column_by_name(name).unwrap().as_string::<i32>());
+        columns.flat_map(|column| column.iter().map(|text| text.unwrap().to_owned())).collect()
+    }
+
+    /// The values of a column of times, in microseconds.
+    pub(crate) fn times(&self, name: &str) -> Vec<i64> {
+        let columns = self.batches.iter().map(|batch| batch.column_by_name(name).unwrap());
+        columns.flat_map(|column| column.as_primitive::<TimestampMicrosecondType>().values().to_vec()).collect()
+    }
+}
+
 /// The files of a table's newest version.
 pub(crate) fn files(store: &dyn Store, table: &str) -> Vec<TableFile> {
     let mut added: BTreeMap<String, Value> = BTreeMap::new();

@@ -8,6 +8,7 @@
 mod contract;
 mod dead_letters;
 mod delta;
+mod delta_log;
 mod delta_reader;
 mod job;
 mod rows;
