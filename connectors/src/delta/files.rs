@@ -101,9 +101,11 @@ impl FileWriter {
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_statistics_enabled(EnabledStatistics::None);
-        let ads = rows.chunk_by(|a, b| a.ad == b.ad).count() as u64;
+        let ads = rows.chunk_by(|a, b| a.ad == b.ad).count();
+        let in_group = rows.len().min(ROW_GROUP_ROWS);
         for column in self.columns.iter().filter(|column| column.layout != Layout::PartitionedBy) {
-            properties = column.configure(properties, ads);
+            let different = if column.layout == Layout::Dictionary { ads.min(in_group) } else { in_group };
+            properties = column.configure(properties, different as u64);
         }
         properties.build()
     }
@@ -125,7 +127,8 @@ impl OpenFile {
 }
 
 impl Column {
-    fn configure(&self, properties: WriterPropertiesBuilder, ads: u64) -> WriterPropertiesBuilder {
+    /// The writer's settings for it. `different` bounds the different values in a row group, if it is looked up.
+    fn configure(&self, properties: WriterPropertiesBuilder, different: u64) -> WriterPropertiesBuilder {
         let path = || ColumnPath::from(self.name);
         let mut configured = properties.set_column_dictionary_enabled(path(), self.layout == Layout::Dictionary);
         if self.layout == Layout::Deltas {
@@ -136,7 +139,7 @@ impl Column {
         }
         if self.looked_up {
             let builder = configured.set_column_bloom_filter_enabled(path(), true);
-            configured = builder.set_column_bloom_filter_max_ndv(path(), ads);
+            configured = builder.set_column_bloom_filter_max_ndv(path(), different);
         }
         configured
     }
