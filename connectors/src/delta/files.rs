@@ -66,6 +66,7 @@ impl FileWriter {
 
     fn write_partition<C: Chunk>(&self, chunks: &[Arc<C>], rows: &[Key]) -> Result<OpenFile, ParquetError> {
         let options = ArrowWriterOptions::new()
+            .with_schema_root(self.table.name().to_owned())
             .with_properties(self.properties(rows))
             // Readers take the types from Parquet's own schema; Arrow's would show constants as dictionaries.
             .with_skip_arrow_metadata(true);
