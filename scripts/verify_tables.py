@@ -222,6 +222,8 @@ class Table:
     def rows_by_duckdb(self):
         """DuckDB reads the Parquet files; the partitions' values come from the log."""
         paths = [self.local_path(self.path_of(action)) for action in self.actions]
+        if not paths:
+            return self.rows_by_pyarrow()
         partitions = pa.table(
             {
                 "path": paths,

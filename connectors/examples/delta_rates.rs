@@ -95,13 +95,17 @@ impl Clicks {
         self.click_id.extend((0..32).map(|digit| HEX[(id >> (4 * digit)) as usize & 15]));
         let share = (dice >> 40) as f64 / (1u64 << 24) as f64;
         let ad = (share * share * share * self.ads.len() as f64) as usize;
+        let user = &self.users[(dice >> 3 & 0x3ffff) as usize];
+        let address = &self.addresses[(dice >> 5 & 0x3ffff) as usize];
+        // A click that was just decoded is in the cache.
+        std::hint::black_box((user.as_bytes()[0], address.as_bytes()[0]));
         Row::Archive(ClickRow {
             click: Click {
                 ad_id: &self.ads[ad],
-                user_id: &self.users[(dice >> 3 & 0x3ffff) as usize],
+                user_id: user,
                 timestamp: 1_736_952_000_000 + (number / 100) as i64 + (dice >> 20 & 1023) as i64,
                 click_id: Some(&self.click_id),
-                ip_address: Some(&self.addresses[(dice >> 5 & 0x3ffff) as usize]),
+                ip_address: Some(address),
                 user_agent: Some(&self.agents[(dice >> 9) as usize % self.agents.len()]),
             },
             extra: None,

@@ -66,6 +66,7 @@ impl FileWriter {
 
     fn write_partition<C: Chunk>(&self, chunks: &[Arc<C>], rows: &[Key]) -> Result<OpenFile, ParquetError> {
         let options = ArrowWriterOptions::new()
+            .with_schema_root(self.table.name().to_owned())
             .with_properties(self.properties(rows))
             // Readers take the types from Parquet's own schema; Arrow's would show constants as dictionaries.
             .with_skip_arrow_metadata(true);
@@ -101,9 +102,11 @@ impl FileWriter {
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_statistics_enabled(EnabledStatistics::None);
-        let ads = rows.chunk_by(|a, b| a.ad == b.ad).count() as u64;
+        let ads = rows.chunk_by(|a, b| a.ad == b.ad).count();
+        let in_group = rows.len().min(ROW_GROUP_ROWS);
         for column in self.columns.iter().filter(|column| column.layout != Layout::PartitionedBy) {
-            properties = column.configure(properties, ads);
+            let different = if column.layout == Layout::Dictionary { ads.min(in_group) } else { in_group };
+            properties = column.configure(properties, different as u64);
         }
         properties.build()
     }
@@ -125,7 +128,8 @@ impl OpenFile {
 }
 
 impl Column {
-    fn configure(&self, properties: WriterPropertiesBuilder, ads: u64) -> WriterPropertiesBuilder {
+    /// The writer's settings for it. `different` bounds the different values in a row group, if it is looked up.
+    fn configure(&self, properties: WriterPropertiesBuilder, different: u64) -> WriterPropertiesBuilder {
         let path = || ColumnPath::from(self.name);
         let mut configured = properties.set_column_dictionary_enabled(path(), self.layout == Layout::Dictionary);
         if self.layout == Layout::Deltas {
@@ -136,7 +140,7 @@ impl Column {
         }
         if self.looked_up {
             let builder = configured.set_column_bloom_filter_enabled(path(), true);
-            configured = builder.set_column_bloom_filter_max_ndv(path(), ads);
+            configured = builder.set_column_bloom_filter_max_ndv(path(), different);
         }
         configured
     }

@@ -1,20 +1,20 @@
 //! Rows that wait for a file of useful size, and how a checkpoint carries them.
 //!
 //! ```text
-//!   carried bytes:  "weirrows" │ header length u32 │ header, JSON │ zstd(chunk, chunk, …)
+//!   carried bytes:  "weirrows" │ zstd( header length u64 │ header, JSON │ chunk │ chunk │ … )
 //! ```
 //!
 //! What was carried stays in memory in the same packed form, a fifth of the rows' size. It is packed off the worker's
 //! thread; until that is done the rows stand in for it.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use weir_checkpoints::{Offset, PartitionId};
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, decode_bytes, encode_bytes};
 
 const MAGIC: &[u8; 8] = b"weirrows";
 const VERSION: u32 = 1;
@@ -138,41 +138,105 @@ impl<C: Chunk> Held<C> {
 }
 
 fn pack<C: Chunk>(header: &Header, chunks: &[Arc<C>]) -> Result<Vec<u8>, String> {
-    let header_json = serde_json::to_vec(header).map_err(|error| error.to_string())?;
-    let mut packed = Vec::new();
-    packed.extend_from_slice(MAGIC);
-    packed.extend_from_slice(&(header_json.len() as u32).to_le_bytes());
-    packed.extend_from_slice(&header_json);
-    let mut encoder = zstd::Encoder::new(packed, ZSTD_LEVEL).map_err(|error| error.to_string())?;
-    encoder.include_checksum(true).map_err(|error| error.to_string())?;
     let mut encoded = Vec::new();
-    for chunk in chunks {
-        encoded.clear();
-        chunk.encode(&mut encoded);
-        std::io::Write::write_all(&mut encoder, &encoded).map_err(|error| error.to_string())?;
-    }
-    encoder.finish().map_err(|error| error.to_string())
+    encode_bytes(&mut encoded, &serde_json::to_vec(header).map_err(|error| error.to_string())?);
+    let mut compress = || -> std::io::Result<Vec<u8>> {
+        let mut encoder = zstd::Encoder::new(MAGIC.to_vec(), ZSTD_LEVEL)?;
+        encoder.include_checksum(true)?;
+        for chunk in chunks {
+            encoder.write_all(&encoded)?;
+            encoded.clear();
+            chunk.encode(&mut encoded);
+        }
+        encoder.write_all(&encoded)?;
+        encoder.finish()
+    };
+    compress().map_err(|error| error.to_string())
 }
 
 fn unpack<C: Chunk>(packed: &[u8]) -> Result<(Header, Vec<C>), String> {
     let foreign = || "they are not rows that a table carried over".to_owned();
-    let rest = packed.strip_prefix(MAGIC).ok_or_else(foreign)?;
-    let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(foreign)?;
-    let (header, body) = rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(foreign)?;
-    let header: Header = serde_json::from_slice(header).map_err(|error| format!("their header is damaged: {error}"))?;
+    let damaged = |error: &dyn std::fmt::Display| format!("they are damaged: {error}");
+    let body = packed.strip_prefix(MAGIC).ok_or_else(foreign)?;
+    let encoded = zstd::decode_all(body).map_err(|error| damaged(&error))?;
+    let mut unread = encoded.as_slice();
+    let header = decode_bytes(&mut unread).ok_or_else(foreign)?;
+    let header: Header = serde_json::from_slice(header).map_err(|error| damaged(&error))?;
     if header.version != VERSION {
         return Err(format!("they are in version {} of the format, this is {VERSION}", header.version));
     }
-    let mut encoded = Vec::new();
-    let mut decoder = zstd::Decoder::new(body).map_err(|error| error.to_string())?;
-    decoder.read_to_end(&mut encoded).map_err(|error| format!("they are damaged: {error}"))?;
-    let mut unread = encoded.as_slice();
     let chunks: Option<Vec<C>> = (0..header.chunks).map(|_| C::decode(&mut unread)).collect();
     let chunks = chunks.filter(|chunks| unread.is_empty() && rows_of(chunks) == header.rows);
-    let chunks = chunks.ok_or_else(|| "they are damaged: their rows do not add up".to_owned())?;
+    let chunks = chunks.ok_or_else(|| damaged(&"they do not add up"))?;
     Ok((header, chunks))
 }
 
 fn rows_of<C: Chunk>(chunks: &[C]) -> u64 {
     chunks.iter().map(|chunk| chunk.rows() as u64).sum()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use weir_checkpoints::Epoch;
+    use weir_dataflow::{Row, Window, WindowRow};
+
+    use super::*;
+    use crate::delta::clicks::ClickChunk;
+    use crate::delta::windows::WindowChunk;
+
+    fn packed() -> Vec<u8> {
+        let mut chunks = vec![WindowChunk::default(), WindowChunk::default()];
+        for (number, chunk) in (0..40u64).flat_map(|number| [(number, 0), (number, 1)]) {
+            let row = WindowRow {
+                ad_id: ["ad-1", "ad-ü"][chunk],
+                window: Window::FiveMinutes,
+                start_ms: 300_000,
+                click_count: number,
+                unique_users: 1,
+                user_sketch: &number.to_le_bytes(),
+                epoch: Epoch(3),
+            };
+            chunks.get_mut(chunk).unwrap().push(&Row::Window(row)).unwrap();
+        }
+        let held = Held::loose(chunks.into_iter().map(Arc::new).collect());
+        let mut offsets = OffsetRanges::default();
+        offsets.add(PartitionId(0), Offset(5), Offset(9));
+        held.pack("clicks_agg", 17, offsets).unwrap()
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were() {
+        let packed = packed();
+        let (held, header) = Held::<WindowChunk>::restored("clicks_agg", &packed).unwrap();
+        assert_eq!((header.rows, header.since_ms), (80, 17));
+        let repacked = Held::loose(held.chunks().unwrap()).pack("clicks_agg", 17, header.offsets).unwrap();
+        assert_eq!(repacked, packed);
+    }
+
+    #[test]
+    fn damaged_rows_are_refused() {
+        let packed = packed();
+        let check = |bytes: &[u8]| {
+            let restored = Held::<WindowChunk>::restored("clicks_agg", bytes);
+            // Zstandard leaves one bit of its header unused.
+            let chunks =
+                restored.and_then(|(held, header)| Held::loose(held.chunks()?).pack("clicks_agg", 17, header.offsets));
+            assert!(chunks.is_err() || chunks.is_ok_and(|same| same == packed), "{bytes:?}");
+        };
+        for at in 0..packed.len() {
+            check(packed.get(..at).unwrap());
+            for bit in 0..8 {
+                let mut damaged = packed.clone();
+                *damaged.get_mut(at).unwrap() ^= 1 << bit;
+                check(&damaged);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_another_table_are_refused() {
+        assert!(Held::<ClickChunk>::restored("clicks_raw", &packed()).is_err());
+        assert!(Held::<WindowChunk>::restored("clicks_other", &packed()).is_err());
+    }
 }

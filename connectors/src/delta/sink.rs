@@ -327,3 +327,81 @@ impl Target {
         name
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use weir_checkpoints::{Offset, PartitionId};
+    use weir_dataflow::{Click, ClickRow};
+
+    use super::*;
+    use crate::delta::chunk::CHUNK_ROWS;
+    use crate::delta::clicks::ClickChunk;
+    use crate::memory::MemoryStore;
+
+    type RawSink = TableSink<ClickChunk>;
+
+    fn open(now_ms: i64) -> RawSink {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let config = DeltaConfig { clock: Arc::new(move || now_ms), ..DeltaConfig::new("job", "clicks") };
+        let worker = WorkerContext { worker: WorkerIndex(0), workers: 1, attempt: Attempt(1) };
+        RawSink::new(Table::Raw, &config, &store, worker)
+    }
+
+    fn write(sink: &mut RawSink, rows: std::ops::Range<u64>) {
+        for offset in rows {
+            let click = Click {
+                ad_id: "ad-1",
+                user_id: "user-1",
+                timestamp: 1_736_952_000,
+                click_id: None,
+                ip_address: None,
+                user_agent: None,
+            };
+            let (partition, offset, epoch) = (PartitionId(0), Offset(offset), Epoch(1));
+            sink.write(Row::Archive(ClickRow { click, extra: None, partition, offset, epoch })).unwrap();
+        }
+    }
+
+    fn stage(sink: &mut RawSink, epoch: u64) -> Staged {
+        sink.stage(&Cut { epoch: Epoch(epoch), last: false, offsets: Vec::new() }).unwrap()().unwrap()
+    }
+
+    fn rows_in(staged: &Staged) -> u64 {
+        staged.outputs.iter().map(|output| output.rows).sum()
+    }
+
+    #[test]
+    fn too_many_rows_for_memory_are_encoded_before_their_stage() {
+        let mut sink = open(0);
+        write(&mut sink, 0..10);
+        assert!(matches!(stage(&mut sink, 1).carried, Carried::More(_)));
+        sink.limits.loose_bytes = 1;
+        let rows = 3 * CHUNK_ROWS as u64;
+        write(&mut sink, 10..rows + 10);
+        assert!(!sink.early.is_empty());
+        sink.limits.loose_bytes = MAX_LOOSE_BYTES;
+        write(&mut sink, rows + 10..rows + 15);
+        let staged = stage(&mut sink, 2);
+        assert_eq!(rows_in(&staged), rows + 15);
+        assert!(matches!(staged.carried, Carried::Nothing));
+        assert!(staged.outputs.len() > 1);
+        assert_eq!(rows_in(&stage(&mut sink, 3)), 0);
+    }
+
+    #[test]
+    fn rows_are_held_back_until_the_oldest_is_old_enough() {
+        let mut sink = open(1_000);
+        write(&mut sink, 0..3);
+        let Carried::More(carried) = stage(&mut sink, 1).carried else { panic!("three rows are not worth a file") };
+        assert!(matches!(stage(&mut sink, 2).carried, Carried::Same));
+        let check = |now_ms: i64, expect: u64| {
+            let mut restarted = open(now_ms);
+            restarted.restore(&carried).unwrap();
+            write(&mut restarted, 3..4);
+            assert_eq!(rows_in(&stage(&mut restarted, 3)), expect);
+        };
+        check(300_999, 0);
+        check(301_000, 4);
+    }
+}

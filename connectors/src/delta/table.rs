@@ -181,7 +181,7 @@ fn click_columns(reason: bool, extra: bool) -> Vec<Column> {
         column("ad_id", Kind::Text, Layout::Dictionary).ranged().looked_up(),
         column("user_id", Kind::Text, Layout::Plain),
         column("timestamp", Kind::Long, Layout::Deltas),
-        column("click_id", Kind::Text, Layout::Plain).nullable(),
+        column("click_id", Kind::Text, Layout::Plain).nullable().looked_up(),
         column("ip_address", Kind::Text, Layout::Plain).nullable(),
         column("user_agent", Kind::Text, Layout::Dictionary).nullable(),
         column("event_time", Kind::Time, Layout::Deltas).ranged(),
