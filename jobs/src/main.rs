@@ -1,11 +1,10 @@
 //! The `weir` command.
 
+mod allocator;
+
 use std::process::ExitCode;
 
-// Clicks come and go as small allocations; mimalloc is faster at them than the system's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     weir::main()
 }
