@@ -47,6 +47,8 @@ pub(crate) struct Lane {
     pub(crate) from: Offset,
     max_event_time_ms: Option<i64>,
     caught_up: Option<Instant>,
+    /// Its last poll gave records.
+    flowing: bool,
     ended: bool,
     /// Since the last checkpoint.
     counts: Counts,
@@ -64,7 +66,7 @@ impl Lane {
     /// The partition as the manifest left it.
     pub(crate) fn resume(id: PartitionId, manifest: &Manifest, from: Offset) -> Self {
         let max_event_time_ms = manifest.partitions.get(&id).and_then(|cut| cut.max_event_time_ms);
-        Self { id, from, max_event_time_ms, caught_up: None, ended: false, counts: Counts::default() }
+        Self { id, from, max_event_time_ms, caught_up: None, flowing: false, ended: false, counts: Counts::default() }
     }
 
     /// What was read since the last cut; the next one begins at `position`.
@@ -145,13 +147,27 @@ impl Intake {
     pub(crate) fn caught_up(&mut self, lane: usize, caught_up: bool) {
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.caught_up = if caught_up { lane.caught_up.or_else(|| Some(Instant::now())) } else { None };
+            lane.flowing = !caught_up;
         }
+    }
+
+    /// Notes that a lane has more, but not at hand.
+    pub(crate) fn pending(&mut self, lane: usize) {
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.flowing = false;
+        }
+    }
+
+    /// The event time of the lane that is furthest behind, of those that have records at hand.
+    pub(crate) fn slowest_flowing_ms(&self) -> Option<i64> {
+        self.lanes.iter().filter(|lane| lane.flowing).filter_map(|lane| lane.max_event_time_ms).min()
     }
 
     /// Notes that a lane is at its log's end for good.
     pub(crate) fn end(&mut self, lane: usize) {
         if let Some(lane) = self.lanes.get_mut(lane) {
             lane.ended = true;
+            lane.flowing = false;
         }
     }
 

@@ -41,6 +41,9 @@ use crate::{Cut, Job, JobError, Polled, Source};
 /// milliseconds.
 const POLL_RECORDS: usize = 2048;
 
+/// How far apart in event time the partitions of a worker are read while all of them have records at hand.
+const MERGE_SLACK_MS: i64 = 1000;
+
 /// How long the operator sleeps when there is nothing to read.
 const IDLE_WAIT: Duration = Duration::from_millis(1);
 
@@ -192,10 +195,18 @@ impl Reader {
     }
 
     /// One round over the partitions. Returns the number of records visited.
+    ///
+    /// A partition whose clicks are later than those of another one that still flows is left out: all of them then move
+    /// through event time together, fewer windows are open, and a large partition does not remain to be read alone at
+    /// the end.
     fn poll_all(&mut self) -> Result<usize, JobError> {
         let mut visited = 0;
+        let limit_ms = self.intake.slowest_flowing_ms().map(|slowest| slowest.saturating_add(MERGE_SLACK_MS));
         for _ in 0..self.intake.lanes.len() {
             self.turn = (self.turn + 1) % self.intake.lanes.len();
+            if self.intake.readable(self.turn, limit_ms).is_none() {
+                continue;
+            }
             visited += self.poll(self.turn)?;
             if self.intake.records >= self.job.epoch.max_records {
                 break;
@@ -216,7 +227,10 @@ impl Reader {
                 intake.caught_up(lane, false);
                 visited
             }
-            Polled::Pending => 0,
+            Polled::Pending => {
+                intake.pending(lane);
+                0
+            }
             Polled::CaughtUp => {
                 intake.caught_up(lane, true);
                 0
