@@ -36,6 +36,19 @@ fn start(folder: &Path) -> [Child; 2] {
     })
 }
 
+/// Waits for the end of a process whose peer is gone. One that was connected notices by itself; one that was still looking
+/// for its peer would look for ever, and is killed as a supervisor would.
+fn end(process: &mut Child) {
+    for _ in 0..30 {
+        if process.try_wait().unwrap().is_some() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
 fn verify(folder: &Path) {
     assert!(weir(folder).args(["verify", "job.toml", "--oracle", "oracle.ndjson"]).status().unwrap().success());
 }
@@ -46,11 +59,10 @@ fn two_processes_count_exactly_and_survive_the_loss_of_one() {
     prepare(folder.path());
     for killed in [1, 0] {
         let mut processes = start(folder.path());
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_millis(1700));
         processes[killed].kill().unwrap();
         for process in &mut processes {
-            // The other one notices and ends by itself, if it was not done already.
-            process.wait().unwrap();
+            end(process);
         }
     }
     for mut process in start(folder.path()) {
