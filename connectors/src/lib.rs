@@ -13,6 +13,7 @@
 pub mod dead_letters;
 pub mod delta;
 pub mod kafka;
+pub mod log;
 pub mod memory;
 pub mod ndjson;
 pub mod objects;
