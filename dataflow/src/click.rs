@@ -45,7 +45,7 @@ impl Click<'_> {
     #[must_use]
     pub fn key(&self) -> ClickKey {
         match self.click_id {
-            Some(click_id) => ClickKey(xxh3_128_with_seed(click_id.as_bytes(), CLICK_ID_SEED)),
+            Some(click_id) => ClickKey::of(click_id),
             None => self.derived_key(),
         }
     }
@@ -82,7 +82,38 @@ pub const fn event_time_ms(timestamp: i64) -> i64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClickKey(pub u128);
 
+/// What a derived key begins with when it is written down as a `click_id`.
+const DERIVED_PREFIX: &str = "weir-";
+
+/// The length of a derived key that is written down.
+const DERIVED_LENGTH: usize = DERIVED_PREFIX.len() + 32;
+
 impl ClickKey {
+    /// The key of a `click_id`. One that is a derived key written down stands for that key: a click keeps its identity
+    /// when somebody on its way notes it in the click.
+    #[inline]
+    #[must_use]
+    pub fn of(click_id: &str) -> Self {
+        if click_id.len() == DERIVED_LENGTH
+            && let Some(key) = Self::written_down(click_id)
+        {
+            return key;
+        }
+        Self(xxh3_128_with_seed(click_id.as_bytes(), CLICK_ID_SEED))
+    }
+
+    /// The key as a `click_id`: `weir-` and 32 hexadecimal digits.
+    #[must_use]
+    pub fn to_click_id(self) -> String {
+        format!("{DERIVED_PREFIX}{:032x}", self.0)
+    }
+
+    fn written_down(click_id: &str) -> Option<Self> {
+        let digits = click_id.strip_prefix(DERIVED_PREFIX)?;
+        let lower = digits.bytes().all(|digit| digit.is_ascii_digit() || matches!(digit, b'a'..=b'f'));
+        if lower { u128::from_str_radix(digits, 16).ok().map(Self) } else { None }
+    }
+
     /// The key group that remembers this click.
     #[inline]
     #[must_use]
@@ -108,5 +139,41 @@ impl AdKey {
     #[must_use]
     pub const fn group(self) -> u16 {
         group_of((self.0 >> 64) as u64)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_click_keeps_its_key_when_it_is_written_down(ad in ".{1,20}", user in ".{1,20}", timestamp in 0..i64::MAX / 2000) {
+            let click = Click {
+                ad_id: &ad,
+                user_id: &user,
+                timestamp,
+                click_id: None,
+                ip_address: None,
+                user_agent: Some("agent"),
+            };
+            let id = click.key().to_click_id();
+            let noted = Click { click_id: Some(&id), ip_address: Some("192.0.2.1"), ..click };
+            prop_assert_eq!(noted.key(), click.key());
+        }
+    }
+
+    #[test]
+    fn only_the_exact_form_is_a_key_written_down() {
+        let id = ClickKey(0xabc).to_click_id();
+        assert_eq!(id, "weir-00000000000000000000000000000abc");
+        assert_eq!(ClickKey::of(&id), ClickKey(0xabc));
+        for other in [id.to_uppercase(), id.replace("weir-", "wier-"), id.replace("weir-0", "weir-+"), format!("{id}0")]
+        {
+            assert_eq!(ClickKey::of(&other), ClickKey(xxh3_128_with_seed(other.as_bytes(), CLICK_ID_SEED)), "{other}");
+        }
     }
 }

@@ -32,7 +32,7 @@ mod windows;
 mod worker;
 
 pub use click::{AdKey, Click, ClickKey, MAX_EVENT_TIME_MS, event_time_ms};
-pub use decode::{Decoder, RejectReason, Rejection, extra_fields};
+pub use decode::{Decoder, MAX_PAYLOAD_BYTES, RejectReason, Rejection, extra_fields};
 pub use job::{CheckpointSettings, EpochSettings, Finished, Job, JobError, Layout, run};
 pub use metrics::{Committed, JobMetrics, StateFigures};
 pub use sink::{

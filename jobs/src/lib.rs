@@ -4,6 +4,7 @@
 //!   cli ──▶ commands/* ──▶ config        the job file, checked
 //!                     ├──▶ generate      synthetic clicks, and the right answer
 //!                     ├──▶ verify        what is stored against the rules, and against the right answer
+//!                     ├──▶ ingest        clicks over HTTP into the log;  http: what every service shares
 //!                     └──▶ metrics, progress
 //! ```
 //!
@@ -12,6 +13,8 @@
 
 pub mod config;
 pub mod generate;
+pub mod http;
+pub mod ingest;
 pub mod metrics;
 pub mod progress;
 pub mod verify;

@@ -35,7 +35,7 @@ pub use rejection::{RejectReason, Rejection};
 use crate::click::Click;
 
 /// The largest record that is looked at.
-const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
 /// Decodes records one after another. It owns the buffers that decoding needs, so keep one a worker.
 #[derive(Debug, Default)]

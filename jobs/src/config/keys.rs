@@ -31,6 +31,39 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("archive.extra", Kind::Boolean),
     ("dead_letters.topic", Kind::Text),
     ("metrics.listen", Kind::Text),
+    ("ingest.listen", Kind::Text),
+    ("ingest.region", Kind::Text),
+    ("ingest.threads", Kind::Integer),
+    ("ingest.log_timeout", Kind::Duration),
+    ("ingest.buffer_bytes", Kind::Integer),
+    ("ingest.drain_timeout", Kind::Duration),
+    ("ingest.recent.window", Kind::Duration),
+    ("ingest.recent.max_ids", Kind::Integer),
+    ("ingest.limits.body_bytes", Kind::Integer),
+    ("ingest.limits.inflated_bytes", Kind::Integer),
+    ("ingest.limits.stream_bytes", Kind::Integer),
+    ("ingest.limits.clicks", Kind::Integer),
+    ("ingest.limits.memory_bytes", Kind::Integer),
+    ("ingest.limits.head_bytes", Kind::Integer),
+    ("ingest.limits.headers", Kind::Integer),
+    ("ingest.limits.connections", Kind::Integer),
+    ("ingest.limits.head_timeout", Kind::Duration),
+    ("ingest.limits.body_timeout", Kind::Duration),
+    ("ingest.rate.clicks_per_second", Kind::Integer),
+    ("ingest.rate.burst", Kind::Integer),
+    ("ingest.auth.keys_file", Kind::Text),
+    ("ingest.auth.required", Kind::Boolean),
+    ("ingest.shed.max_lag", Kind::Integer),
+    ("ingest.shed.min_free_bytes", Kind::Integer),
+    ("ingest.tls.certificate", Kind::Text),
+    ("ingest.tls.key", Kind::Text),
+    ("ingest.proxy.trusted", Kind::List),
+    ("ingest.proxy.protocol", Kind::Boolean),
+    ("ingest.cors.origins", Kind::List),
+    ("log.partitions", Kind::Integer),
+    ("log.segment_bytes", Kind::Integer),
+    ("log.retention", Kind::Duration),
+    ("log.retention_bytes", Kind::Integer),
 ];
 
 /// Below this, keys are free: they are another system's.
@@ -44,6 +77,8 @@ pub(super) enum Kind {
     Boolean,
     /// Text such as `1h30m`.
     Duration,
+    /// Texts; as bare text, with commas between them.
+    List,
 }
 
 impl Kind {
@@ -54,15 +89,17 @@ impl Kind {
             Self::Integer => "a whole number",
             Self::Boolean => "true or false",
             Self::Duration => "a duration such as \"500ms\", \"10s\" or \"1h30m\"",
+            Self::List => "a list of texts, such as [\"a\", \"b\"]",
         }
     }
 
     /// Whether a value from a file is of this kind, as far as its TOML type tells.
-    pub(super) const fn fits(self, value: &Value) -> bool {
+    pub(super) fn fits(self, value: &Value) -> bool {
         match self {
             Self::Text | Self::Duration => matches!(value, Value::String(_)),
             Self::Integer => matches!(value, Value::Integer(_)),
             Self::Boolean => matches!(value, Value::Boolean(_)),
+            Self::List => value.as_array().is_some_and(|items| items.iter().all(Value::is_str)),
         }
     }
 
@@ -72,6 +109,10 @@ impl Kind {
             Self::Text | Self::Duration => Some(Value::String(text.to_owned())),
             Self::Integer => text.parse().ok().map(Value::Integer),
             Self::Boolean => text.parse().ok().map(Value::Boolean),
+            Self::List => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
+            }
         }
     }
 }
@@ -99,8 +140,10 @@ mod tests {
     fn the_default_file_names_every_key() {
         let text = include_str!("default.toml");
         for (key, _) in KEYS {
-            let name = key.split_once('.').map(|(_, name)| name).unwrap();
-            let there = text.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
+            let (section, name) = key.rsplit_once('.').unwrap();
+            let (_, behind) = text.split_once(&format!("\n[{section}]\n")).expect(section);
+            let lines = behind.lines().take_while(|line| !line.starts_with('['));
+            let there = lines.into_iter().any(|line| line.trim_start_matches("# ").starts_with(&format!("{name} = ")));
             assert!(there, "`{key}` is missing from default.toml");
         }
     }

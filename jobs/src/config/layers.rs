@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::ConfigError;
 use super::keys::{FREE_PREFIX, kind_of, nearest};
+use super::{ConfigError, DEFAULTS};
 
 /// Keys with dots, as in `time.allowed_lateness`.
 #[derive(Debug, Default)]
@@ -53,6 +53,35 @@ impl fmt::Display for Origin {
 }
 
 impl Layers {
+    /// Reads the defaults, a job file, the environment and `-D` definitions.
+    pub(super) fn load(path: Option<&Path>, definitions: &[String]) -> Result<Self, ConfigError> {
+        let text = path.map(|path| {
+            let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+            std::fs::read_to_string(path).map(|text| (text, path)).map_err(unreadable)
+        });
+        let file = text.transpose()?;
+        // Variables that are not UTF-8 can be none of ours.
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::parse(file.as_ref().map(|(text, path)| (text.as_str(), *path)), environment, definitions)
+    }
+
+    /// The same with everything given.
+    pub(super) fn parse(
+        file: Option<(&str, &Path)>,
+        environment: impl Iterator<Item = (String, String)>,
+        definitions: &[String],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Self::default();
+        layers.add_toml(DEFAULTS, Path::new("the built-in defaults"), &Origin::Default)?;
+        if let Some((text, path)) = file {
+            layers.add_toml(text, path, &Origin::File(path.to_owned()))?;
+        }
+        layers.add_environment(environment)?;
+        layers.add_definitions(definitions)?;
+        Ok(layers)
+    }
+
     /// Adds what a TOML text says.
     pub(super) fn add_toml(&mut self, text: &str, path: &Path, origin: &Origin) -> Result<(), ConfigError> {
         let table: Table = text

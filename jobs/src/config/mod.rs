@@ -1,14 +1,18 @@
 //! What a job is to do: the job file, read, completed and checked.
 //!
 //! ```text
-//!   default.toml ◀ job file ◀ environment ◀ -D flags ──▶ Layers (raw) ──▶ validate ──▶ JobConfig
+//!   default.toml ◀ job file ◀ environment ◀ -D flags ──▶ Layers (raw) ──┬─▶ validate ──▶ JobConfig
+//!                                                                        └─▶ ingest ────▶ IngestConfig
 //! ```
 //!
 //! Whoever holds a [`JobConfig`] holds values that are in range and fit together; nothing checks them again.
 
 mod error;
+mod ingest;
 mod keys;
 mod layers;
+mod reader;
+mod source;
 mod validate;
 mod values;
 
@@ -19,6 +23,9 @@ use url::Url;
 use weir_connectors::kafka::KafkaConfig;
 
 pub use error::ConfigError;
+pub use ingest::{
+    AuthConfig, BodyLimits, IngestConfig, LogConfig, ProxyConfig, RateConfig, RecentConfig, ShedConfig, TlsConfig,
+};
 use layers::Layers;
 pub use layers::Origin;
 pub use values::{format_duration_ms, is_name, parse_duration_ms, parse_location};
@@ -127,12 +134,7 @@ pub struct ArchiveConfig {
 impl JobConfig {
     /// Reads a job file, with the environment and `-D` definitions on top.
     pub fn load(path: &Path, definitions: &[String]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        // Variables that are not UTF-8 can be none of ours.
-        let environment =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::parse(&text, path, environment, definitions)
+        validate::job(&Layers::load(Some(path), definitions)?)
     }
 
     /// The same with everything given.
@@ -142,12 +144,7 @@ impl JobConfig {
         environment: impl Iterator<Item = (String, String)>,
         definitions: &[String],
     ) -> Result<Self, ConfigError> {
-        let mut layers = Layers::default();
-        layers.add_toml(DEFAULTS, Path::new("the built-in defaults"), &Origin::Default)?;
-        layers.add_toml(text, path, &Origin::File(path.to_owned()))?;
-        layers.add_environment(environment)?;
-        layers.add_definitions(definitions)?;
-        validate::validate(&layers)
+        validate::job(&Layers::parse(Some((text, path)), environment, definitions)?)
     }
 }
 

@@ -1,0 +1,360 @@
+//! `POST /v1/clicks`.
+//!
+//! ```text
+//!   overload? ─▶ content type ─▶ client, key ─▶ body ─▶ rate ─▶ intake ─▶ log ─▶ settled ─▶ answer
+//!      503           415            401       400 413    429      400      503
+//! ```
+//!
+//! - A click is settled in [`Recent`] when the log answers, whether or not its client still waits.
+//! - An answer other than 2xx says nothing of what was accepted before it, in a batch. Sending all of it again is always right:
+//!   what was accepted is then a duplicate.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::http::request::Parts;
+use hyper::{Request, StatusCode};
+use tokio::sync::oneshot;
+use weir_connectors::log::{Log, LogError, Settled};
+
+use super::clients::{Client, Clients};
+use super::intake::{Collected, Intake, Item};
+use super::items::{array_items, lines};
+use super::metrics::IngestMetrics;
+use super::overload::{Cause, Overload};
+use super::rate::Standing;
+use super::recent::Recent;
+use super::sender::{Sender, Shape};
+use super::verdict::{BatchVerdict, ClickStatus, ClickVerdict, RejectedClick};
+use crate::config::BodyLimits;
+use crate::http::body::{self, BodyError, BodyReader, Budget, Encoding, Reservation};
+use crate::http::client::TrustedProxies;
+use crate::http::problem::Problem;
+use crate::http::{Answer, Peer};
+
+/// How many clicks of an array, or bytes of lines, go into the log together.
+const GROUP_CLICKS: usize = 1024;
+const GROUP_BYTES: usize = 512 << 10;
+
+/// How many groups of one request are on their way at a time.
+const GROUPS_ON_THEIR_WAY: usize = 4;
+
+/// What listing one rejected click takes in memory, about.
+const REJECTED_BYTES: usize = 160;
+
+/// The endpoint.
+pub(super) struct Clicks {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) recent: Arc<Recent>,
+    pub(super) overload: Arc<Overload>,
+    pub(super) clients: Clients,
+    pub(super) proxies: TrustedProxies,
+    pub(super) limits: BodyLimits,
+    pub(super) budget: Budget,
+    pub(super) metrics: Arc<IngestMetrics>,
+}
+
+/// A request whose body is still to be read.
+struct Posted<'r> {
+    sender: Sender<'r>,
+    client: Client,
+    reservation: Reservation,
+    standing: Option<Standing>,
+}
+
+/// Groups of one request, and what is known of them.
+struct Batch {
+    verdict: BatchVerdict,
+    next_index: u64,
+    on_their_way: VecDeque<Pending>,
+}
+
+struct Pending {
+    records: u64,
+    settled: oneshot::Receiver<Settled>,
+    twins: Vec<oneshot::Receiver<bool>>,
+}
+
+impl Clicks {
+    /// Answers a request.
+    pub(super) async fn post(&self, peer: Peer, request: Request<Incoming>) -> Answer {
+        let (head, body) = request.into_parts();
+        self.take(peer, &head, body).await.unwrap_or_else(Problem::into_answer)
+    }
+
+    async fn take(&self, peer: Peer, head: &Parts, body: Incoming) -> Result<Answer, Problem> {
+        if let Some(cause) = self.overload.check() {
+            return Err(refused(cause));
+        }
+        let shape = Shape::of(&head.headers)?;
+        let address = self.proxies.client(peer.address.ip(), &head.headers);
+        let mut request = Posted {
+            client: self.clients.admit(head, address)?,
+            sender: Sender::of(address, &head.headers)?,
+            reservation: self.budget.reservation(),
+            standing: None,
+        };
+        let reader = self.reader(&head.headers, body, shape)?;
+        let mut answer = match shape {
+            Shape::Json => self.take_json(&mut request, reader).await?,
+            Shape::Lines => self.take_lines(&mut request, reader).await?,
+        };
+        if let Some(standing) = request.standing {
+            standing.write(answer.headers_mut());
+        }
+        Ok(answer)
+    }
+
+    fn reader(&self, headers: &HeaderMap, body: Incoming, shape: Shape) -> Result<BodyReader, Problem> {
+        let (sent_bytes, inflated_bytes) = match shape {
+            Shape::Json => (self.limits.body_bytes as u64, self.limits.inflated_bytes as u64),
+            Shape::Lines => (self.limits.stream_bytes, self.limits.stream_bytes),
+        };
+        let limits = body::BodyLimits { sent_bytes, inflated_bytes, timeout: self.limits.body_timeout };
+        Encoding::of(headers).and_then(|encoding| BodyReader::new(body, encoding, limits)).map_err(unreadable)
+    }
+
+    async fn take_json(&self, request: &mut Posted<'_>, reader: BodyReader) -> Result<Answer, Problem> {
+        let body = reader.whole(&mut request.reservation).await.map_err(unreadable)?;
+        self.metrics.body(body.len());
+        if body.trim_ascii_start().starts_with(b"[") {
+            return self.take_array(request, &body).await;
+        }
+        self.charge(request, 1)?;
+        self.take_one(request, &body).await
+    }
+
+    async fn take_one(&self, request: &Posted<'_>, body: &[u8]) -> Result<Answer, Problem> {
+        let mut click_id = String::new();
+        let mut intake = Intake::new(&request.sender, &self.recent, 1, body.len());
+        let item = intake.take(body, |id| id.clone_into(&mut click_id));
+        let pending = self.append(intake.finish());
+        let status = match item {
+            Item::Fresh => ClickStatus::Accepted,
+            Item::Duplicate | Item::Twin => ClickStatus::Duplicate,
+            Item::Rejected(rejection) => {
+                let reason = rejection.reason.as_str();
+                self.metrics.rejected(reason);
+                let too_large = reason == "too_large";
+                let code = if too_large { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+                return Err(Problem::new(code, reason, rejection.detail));
+            }
+            Item::OtherId => {
+                let detail = "header Idempotency-Key and the click's click_id differ";
+                return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "id_mismatch", detail));
+            }
+        };
+        pending.done().await?;
+        let accepted = u64::from(status == ClickStatus::Accepted);
+        self.metrics.taken(accepted, 1 - accepted);
+        Ok(ClickVerdict { click_id, status }.into_answer())
+    }
+
+    async fn take_array(&self, request: &mut Posted<'_>, body: &[u8]) -> Result<Answer, Problem> {
+        let items = array_items(body).map_err(|error| {
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is no JSON array: {}", error.0))
+        })?;
+        if items.len() > self.limits.clicks {
+            let detail = format!("{} clicks in one array; at most {} are allowed", items.len(), self.limits.clicks);
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
+        }
+        refuse_key_for_many(&request.sender)?;
+        self.charge(request, items.len())?;
+        let mut batch = Batch::new();
+        for group in items.chunks(GROUP_CLICKS) {
+            self.take_group(request, &mut batch, group).await?;
+        }
+        self.finish(batch).await
+    }
+
+    async fn take_lines(&self, request: &mut Posted<'_>, mut reader: BodyReader) -> Result<Answer, Problem> {
+        refuse_key_for_many(&request.sender)?;
+        let mut batch = Batch::new();
+        let mut buffer = Vec::new();
+        let mut target_bytes = GROUP_BYTES;
+        loop {
+            let mut chunk = self.budget.reservation();
+            chunk.grow(buffer.len()).map_err(unreadable)?;
+            let more = reader.fill(&mut buffer, target_bytes, &mut chunk).await.map_err(unreadable)?;
+            let whole = if more { memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1) } else { buffer.len() };
+            if whole == 0 && more {
+                // A line that is longer than a chunk: it is read to its end and found to be too large.
+                if buffer.len() > self.limits.inflated_bytes {
+                    let detail = format!("a line is longer than {} bytes", self.limits.inflated_bytes);
+                    return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
+                }
+                target_bytes = buffer.len() + GROUP_BYTES;
+                continue;
+            }
+            target_bytes = GROUP_BYTES;
+            self.take_chunk(request, &mut batch, buffer.get(..whole).unwrap_or_default()).await?;
+            buffer.drain(..whole);
+            if !more {
+                return self.finish(batch).await;
+            }
+        }
+    }
+
+    async fn take_chunk(&self, request: &mut Posted<'_>, batch: &mut Batch, chunk: &[u8]) -> Result<(), Problem> {
+        self.metrics.body(chunk.len());
+        let items: Vec<&[u8]> = lines(chunk).collect();
+        while let Err((problem, wait)) = self.clients.take(&request.client, items.len()).map(|standing| {
+            request.standing = standing;
+        }) {
+            // A stream that has begun is slowed down rather than broken off.
+            if batch.next_index == 0 {
+                return Err(problem);
+            }
+            tokio::time::sleep(wait).await;
+        }
+        for group in items.chunks(GROUP_CLICKS) {
+            self.take_group(request, batch, group).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_group(&self, request: &mut Posted<'_>, batch: &mut Batch, items: &[&[u8]]) -> Result<(), Problem> {
+        if let Some(cause) = self.overload.check() {
+            return Err(refused(cause));
+        }
+        let bytes = items.iter().map(|item| item.len()).sum();
+        let mut intake = Intake::new(&request.sender, &self.recent, items.len(), bytes);
+        let rejected_before = batch.verdict.rejected.len();
+        for item in items {
+            let index = batch.next_index;
+            batch.next_index += 1;
+            // There is no key for many clicks, so none can differ from it.
+            if let Item::Rejected(rejection) = intake.take(item, |_| {}) {
+                self.metrics.rejected(rejection.reason.as_str());
+                batch.verdict.rejected.push(RejectedClick::new(index, rejection));
+            }
+        }
+        let collected = intake.finish();
+        batch.verdict.duplicate += collected.duplicates;
+        batch.on_their_way.push_back(self.append(collected));
+        let rejected = batch.verdict.rejected.len() - rejected_before;
+        request.reservation.grow(rejected * REJECTED_BYTES).map_err(unreadable)?;
+        while batch.on_their_way.len() >= GROUPS_ON_THEIR_WAY {
+            batch.settle_first().await?;
+        }
+        // Other requests have their turn between two groups of a large one.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    async fn finish(&self, mut batch: Batch) -> Result<Answer, Problem> {
+        while !batch.on_their_way.is_empty() {
+            batch.settle_first().await?;
+        }
+        self.metrics.taken(batch.verdict.accepted, batch.verdict.duplicate);
+        Ok(batch.verdict.into_answer())
+    }
+
+    fn charge(&self, request: &mut Posted<'_>, clicks: usize) -> Result<(), Problem> {
+        request.standing = self.clients.take(&request.client, clicks).map_err(|(problem, _)| problem)?;
+        Ok(())
+    }
+
+    /// Hands clicks to the log. They are settled whether or not anybody waits for it.
+    fn append(&self, collected: Collected) -> Pending {
+        let Collected { group, keys, twins, .. } = collected;
+        let (sender, settled) = oneshot::channel();
+        let records = group.len() as u64;
+        if group.is_empty() {
+            let _ = sender.send(Settled::default());
+            return Pending { records, settled, twins };
+        }
+        let (recent, overload, metrics) =
+            (Arc::clone(&self.recent), Arc::clone(&self.overload), Arc::clone(&self.metrics));
+        let started = Instant::now();
+        let settle = move |settled: Settled| {
+            let now = recent.now();
+            let mut failed = settled.failed.iter().copied().peekable();
+            for (index, key) in (0u32..).zip(keys) {
+                recent.settle(key, failed.next_if_eq(&index).is_none(), now);
+            }
+            match &settled.error {
+                None => {
+                    overload.breaker.succeeded();
+                    metrics.in_log(started.elapsed());
+                }
+                Some(LogError::Unavailable { reason, .. }) => overload.breaker.failed(reason),
+                // The log is there, and says no.
+                Some(LogError::Full { .. } | LogError::Refused { .. }) => {}
+            }
+            // The client may be gone.
+            let _ = sender.send(settled);
+        };
+        self.log.append(group, Box::new(settle));
+        Pending { records, settled, twins }
+    }
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { verdict: BatchVerdict::default(), next_index: 0, on_their_way: VecDeque::new() }
+    }
+
+    async fn settle_first(&mut self) -> Result<(), Problem> {
+        let Some(first) = self.on_their_way.pop_front() else { return Ok(()) };
+        let (accepted, twins) = (first.records, first.twins.len() as u64);
+        first.done().await?;
+        self.verdict.accepted += accepted;
+        self.verdict.duplicate += twins;
+        Ok(())
+    }
+}
+
+impl Pending {
+    /// Waits until all of it is in the log.
+    async fn done(self) -> Result<(), Problem> {
+        let lost = || LogError::Unavailable { place: "the log".to_owned(), reason: "it gave no answer".to_owned() };
+        let settled = self.settled.await.unwrap_or_else(|_| Settled::all_failed(0, lost()));
+        if let Some(error) = settled.error {
+            return Err(not_in_log(error));
+        }
+        for twin in self.twins {
+            if !twin.await.unwrap_or(false) {
+                return Err(refused(Cause::Log));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(cause: Cause) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", cause.detail()).retry_after(cause.retry_after_seconds())
+}
+
+fn not_in_log(error: LogError) -> Problem {
+    match error {
+        LogError::Full { .. } => refused(Cause::Buffer),
+        LogError::Unavailable { .. } => refused(Cause::Log),
+        LogError::Refused { reason, .. } => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the log refuses a click: {reason}"))
+        }
+    }
+}
+
+fn refuse_key_for_many(sender: &Sender<'_>) -> Result<(), Problem> {
+    if sender.idempotency_key.is_none() {
+        return Ok(());
+    }
+    let detail = "header Idempotency-Key names one click; in a batch each click has its own click_id";
+    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "id_mismatch", detail))
+}
+
+fn unreadable(error: BodyError) -> Problem {
+    let (status, reason) = match &error {
+        BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        BodyError::TimedOut { .. } => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+        BodyError::Corrupt { .. } | BodyError::Broken { .. } => (StatusCode::BAD_REQUEST, "invalid_body"),
+        BodyError::UnknownEncoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+        BodyError::NoMemory => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+    };
+    let problem = Problem::new(status, reason, error.to_string());
+    if status == StatusCode::SERVICE_UNAVAILABLE { problem.retry_after(1) } else { problem }
+}

@@ -1,0 +1,116 @@
+//! The OpenAPI document, made from the types that are served.
+
+use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
+
+use super::verdict::{BatchVerdict, ClickStatus, ClickVerdict, RejectedClick};
+use crate::http::problem::Problem;
+
+/// The document as JSON.
+pub(super) fn text() -> String {
+    // A document of the library's own types is always JSON.
+    Document::openapi().to_pretty_json().unwrap_or_default()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Weir ingest",
+        description = "Takes ad clicks. A click that is answered as accepted is counted once, whatever fails next; \
+                       sending a request again is always safe.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(post_clicks, livez, readyz, metrics),
+    components(schemas(Click, ClickVerdict, ClickStatus, BatchVerdict, RejectedClick, Problem))
+)]
+struct Document;
+
+/// A click. Fields that are not named here are kept out of the counts.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code, reason = "it only describes what the decoder takes")]
+struct Click {
+    /// The ad that was clicked.
+    #[schema(min_length = 1, max_length = 256)]
+    ad_id: String,
+    /// Who clicked.
+    #[schema(min_length = 1, max_length = 256)]
+    user_id: String,
+    /// Unix time: below 100,000,000,000 in seconds, from there on in milliseconds.
+    #[schema(minimum = 0)]
+    timestamp: i64,
+    /// The idempotency key. Without one, the other fields as they were sent are what makes two clicks the same.
+    #[schema(min_length = 1, max_length = 128)]
+    click_id: Option<String>,
+    /// IPv4 or IPv6. Filled in from the connection where it is missing.
+    ip_address: Option<String>,
+    /// Filled in from the header where it is missing.
+    #[schema(max_length = 2048)]
+    user_agent: Option<String>,
+}
+
+/// Take clicks: one object, an array, or one object a line.
+#[utoipa::path(
+    post,
+    path = "/v1/clicks",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The click's id, when a single click has none"),
+        ("Content-Encoding" = Option<String>, Header, description = "gzip or zstd")
+    ),
+    request_body(
+        content(
+            (Click = "application/json"),
+            (Vec<Click> = "application/x-ndjson"),
+            (Click = "text/plain")
+        ),
+        description = "One click or an array of clicks as JSON; or one click a line"
+    ),
+    responses(
+        (status = 202, description = "The click is in the log", body = ClickVerdict),
+        (status = 200, description = "Several clicks, each with its verdict; or one that was taken before",
+         content((BatchVerdict = "application/json"))),
+        (status = 400, description = "Not a click, or a body that cannot be read", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 401, description = "No API key, or one that is not known", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 405, description = "Not POST", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body came too slowly", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "A content type or encoding that is not understood", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "Idempotency-Key and click_id differ, or a key for several clicks", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 429, description = "More clicks than this client may send; see Retry-After", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 503, description = "Clicks could not be kept at this moment; see Retry-After", body = Problem,
+         content_type = "application/problem+json")
+    )
+)]
+#[allow(dead_code, reason = "it only carries the description")]
+fn post_clicks() {}
+
+/// Whether the process is alive. Asks nothing else.
+#[utoipa::path(get, path = "/livez", responses((status = 200, description = "It is", content_type = "text/plain")))]
+#[allow(dead_code, reason = "it only carries the description")]
+fn livez() {}
+
+/// Whether the process can take clicks now: its log answers, and nothing is too far behind.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses(
+        (status = 200, description = "It can", content_type = "text/plain"),
+        (status = 503, description = "It cannot, and why", content_type = "text/plain")
+    )
+)]
+#[allow(dead_code, reason = "it only carries the description")]
+fn readyz() {}
+
+/// Figures in the Prometheus text format, prefix `weir_ingest_`.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    responses((status = 200, description = "The figures", content_type = "application/openmetrics-text"))
+)]
+#[allow(dead_code, reason = "it only carries the description")]
+fn metrics() {}
