@@ -5,6 +5,7 @@
 //!                   │ validated(): names, reserved keys
 //!                   ├──▶ consumer(): small queues, no resets, end-of-partition events
 //!                   ├──▶ producer(): idempotent, every in-sync replica
+//!                   ├──▶ log_producer(): the same, tuned for clicks that somebody waits for
 //!                   └──▶ admin():    addresses and security only
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -138,6 +140,31 @@ impl KafkaConfig {
         ])
     }
 
+    /// For clicks that come in over HTTP: acknowledged by every in-sync replica, and soon.
+    ///
+    /// The partitioner is that of Java producers. Batches are small enough for every sensible `max.message.bytes`: a
+    /// broker refuses all records of a batch that it finds too large. A connection that is silent for ten seconds is
+    /// given up, so that records are sent again well before they time out. The log bounds what is under way itself, so
+    /// the client's own bounds are out of its way.
+    pub(super) fn log_producer(&self, capacity_bytes: u64, delivery_timeout: Duration) -> ClientConfig {
+        let capacity_kbytes = (capacity_bytes / 1024 + 1024).min(i32::MAX as u64).to_string();
+        let mut client = self.client(&[
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("partitioner", "murmur2_random"),
+            ("linger.ms", "1"),
+            ("batch.size", "131072"),
+            ("compression.type", "lz4"),
+            ("socket.timeout.ms", "10000"),
+            ("queue.buffering.max.messages", "0"),
+            ("queue.buffering.max.kbytes", capacity_kbytes.as_str()),
+        ]);
+        // Whoever opens the log decides on it, whatever the job's settings say under either name.
+        client.remove("delivery.timeout.ms");
+        client.set("message.timeout.ms", delivery_timeout.as_millis().clamp(1, i32::MAX as u128).to_string());
+        client
+    }
+
     /// For reporting offsets to the consumer group.
     pub(super) fn group_member(&self) -> ClientConfig {
         self.client(&[("group.id", self.group.as_str()), ("enable.auto.commit", "false")])
@@ -200,9 +227,15 @@ const RESERVED: &[(&str, &str)] = &[
     ("auto.offset.reset", "a job that finds records missing stops, it never skips"),
     ("enable.partition.eof", "idle partitions are known by it"),
     ("statistics.interval.ms", "idle partitions are known by it"),
-    ("enable.idempotence", "a retried dead letter would be written twice"),
-    ("acks", "a dead letter must be on every in-sync replica before its offset is checkpointed"),
-    ("request.required.acks", "a dead letter must be on every in-sync replica before its offset is checkpointed"),
+    ("enable.idempotence", "a retried click or dead letter would be written twice"),
+    (
+        "acks",
+        "a click that was accepted, and a dead letter whose offset is checkpointed, must be on every in-sync replica",
+    ),
+    (
+        "request.required.acks",
+        "a click that was accepted, and a dead letter whose offset is checkpointed, must be on every in-sync replica",
+    ),
     ("transactional.id", "no transactions are used: nothing may expire while the job is down"),
     ("delivery.report.only.error", "delivery is counted by its reports"),
     ("log.queue", "the client library's log goes to the job's log"),

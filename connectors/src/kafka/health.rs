@@ -20,6 +20,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use serde::Deserialize;
 
@@ -130,6 +131,13 @@ impl ClientContext for Health {
 }
 
 impl ConsumerContext for Health {}
+
+/// For a producer whose reports are read elsewhere.
+impl ProducerContext for Health {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, _opaque: ()) {}
+}
 
 /// Errors that waiting does not mend.
 fn is_final(code: Code) -> bool {

@@ -3,21 +3,32 @@
 //! ```text
 //!   clicks ──▶ source ──▶ job ──▶ dead_letters ──▶ clicks.dlq
 //!     ▲                    └────▶ group_offsets ─▶ group weir-<job>, for lag monitors
-//!  producer (weir generate)                        topics: create, delete records
+//!  producer (weir generate)                        topics: create, describe, delete records
+//!  log (weir ingest)
 //! ```
 
 mod batch;
 mod config;
 mod dead_letters;
+mod delivery;
+mod description;
 mod group_offsets;
 mod health;
+mod in_flight;
+mod lag;
+mod line;
+mod log;
+mod probe;
 mod producer;
 mod source;
 mod topics;
 
 pub use config::{KafkaConfig, KafkaConfigError};
 pub use dead_letters::KafkaDeadLetters;
+pub use description::TopicDescription;
 pub use group_offsets::KafkaGroupOffsets;
+pub use lag::{KafkaLag, LagError};
+pub use log::{KafkaLog, KafkaLogConfig, KafkaLogError};
 pub use producer::{KafkaClicks, ProduceError};
 pub use source::{KafkaSourceFactory, NO_LOG_TIME_MS};
 pub use topics::{KafkaTopics, TopicCreated, TopicError, TopicSpec};

@@ -1,4 +1,4 @@
-//! Topics: create them, and delete their oldest records.
+//! Topics: create them, describe them, and delete their oldest records.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use weir_checkpoints::{Offset, PartitionId};
 
 use super::KafkaConfig;
+use super::description::{self, TopicDescription};
 
 /// How long an answer is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -109,6 +110,31 @@ impl KafkaTopics {
             Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
             Some(error) => Err(failed(Code::from(error).to_string())),
         }
+    }
+
+    /// A topic as it is; none where there is no such topic.
+    pub fn describe(&self, topic: &str) -> Result<Option<TopicDescription>, TopicError> {
+        let failed = |reason: String| self.error("describe", topic, reason);
+        let metadata = self
+            .admin
+            .inner()
+            .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
+            .map_err(|error| failed(error.to_string()))?;
+        let found = metadata.topics().iter().find(|described| described.name() == topic);
+        let there = description::exists(found).map_err(failed)?;
+        let Some(found) = found.filter(|_| there) else {
+            return Ok(None);
+        };
+        let settings = description::settings(&self.admin, topic, ANSWER_TIMEOUT).map_err(failed)?;
+        Ok(Some(description::describe(found, settings)))
+    }
+
+    /// How many brokers the cluster has at present.
+    pub fn brokers(&self) -> Result<usize, TopicError> {
+        let topic = &self.config.topic;
+        let failed = |error: KafkaError| self.error("count the brokers for", topic, error.to_string());
+        let metadata = self.admin.inner().fetch_metadata(Some(topic), ANSWER_TIMEOUT).map_err(failed)?;
+        Ok(metadata.brokers().len())
     }
 
     /// Deletes the records of a partition before `first`.
