@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, generate, run, verify};
+use crate::commands::{check, checkpoints, generate, ingest, run, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -23,6 +23,7 @@ Examples:
   weir generate --clicks 1000000 --to clicks/ --oracle oracle.ndjson
   weir check job.toml
   weir run job.toml
+  weir ingest job.toml
   weir verify job.toml --oracle oracle.ndjson
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
     Generate(Box<generate::GenerateArgs>),
+    Ingest(ingest::IngestArgs),
     Verify(verify::VerifyArgs),
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod check;
 pub(crate) mod checkpoints;
 pub(crate) mod generate;
+pub(crate) mod ingest;
+mod ingest_wiring;
 pub(crate) mod run;
 mod signals;
 pub(crate) mod verify;
@@ -24,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args, output),
         Command::Checkpoints(command) => checkpoints::run(&command, output),
         Command::Generate(args) => generate::run(&args, output),
+        Command::Ingest(args) => ingest::run(&args, output),
         Command::Run(args) => run::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
     }

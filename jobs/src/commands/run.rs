@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -63,7 +63,8 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     let layout = layout(args, &config)?;
     let metrics: Arc<JobMetrics> = Arc::default();
     let stop = Arc::new(AtomicBool::new(false));
-    signals::watch(Arc::clone(&stop))?;
+    let told = Arc::clone(&stop);
+    signals::watch("stopping: the last checkpoint is being taken", move || told.store(true, Ordering::Relaxed))?;
     let job = wiring::job(&config, Arc::clone(&metrics), stop)?;
     let server = config
         .metrics_listen

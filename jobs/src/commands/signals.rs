@@ -1,8 +1,5 @@
-//! SIGINT and SIGTERM: the first one asks the job to finish its epoch and take a checkpoint, the second one ends the
-//! process at once. That is safe too: what was not committed never happened.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+//! SIGINT and SIGTERM: the first one asks the process to stop in order, the second one ends it at once. That is safe too:
+//! what was not committed never happened, and what was accepted is in the log.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,8 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Exit code of a process that was told to stop twice.
 const INTERRUPTED: i32 = 130;
 
-/// Sets `stop` at the first signal. Runs until the process ends.
-pub(super) fn watch(stop: Arc<AtomicBool>) -> Result<()> {
+/// Says `message` and calls `stop` at the first signal. Runs until the process ends.
+pub(super) fn watch(message: &'static str, stop: impl FnOnce() + Send + 'static) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     let (mut interrupt, mut terminate) = {
         let _context = runtime.enter();
@@ -21,8 +18,8 @@ pub(super) fn watch(stop: Arc<AtomicBool>) -> Result<()> {
     let wait = move || {
         runtime.block_on(async {
             either(&mut interrupt, &mut terminate).await;
-            tracing::info!("stopping: the last checkpoint is being taken; a second signal stops at once");
-            stop.store(true, Ordering::Relaxed);
+            tracing::info!("{message}; a second signal stops at once");
+            stop();
             either(&mut interrupt, &mut terminate).await;
             std::process::exit(INTERRUPTED);
         });

@@ -21,6 +21,7 @@ mod intake;
 mod items;
 mod keys;
 mod metrics;
+mod needed;
 mod openapi;
 mod overload;
 mod rate;
@@ -45,6 +46,7 @@ use crate::http::cors::Cors;
 use crate::http::{Certificates, HttpServer, ServerSettings};
 
 pub(crate) use keys::new_key;
+pub use needed::Needed;
 pub use watch::{Lag, Watched};
 
 use clicks::Clicks;

@@ -1,0 +1,13 @@
+//! `POST /v1/clicks` as clients see it: over real sockets, into a real embedded log.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod abuse;
+mod answers;
+mod bodies;
+mod client;
+mod edge;
+mod openapi;
+mod protection;
+mod server;
+mod twins;
