@@ -38,14 +38,14 @@ fn payloads(given: &[Given]) -> Vec<&str> {
 }
 
 fn config(format: SegmentFormat, segment_bytes: u64) -> WriterConfig {
-    WriterConfig { segment_bytes, format }
+    WriterConfig { segment_bytes, format, region: None }
 }
 
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| !path.ends_with("_lock"))
+        .filter(|path| path.to_string_lossy().contains(".ndjson"))
         .collect();
     paths.sort();
     paths

@@ -1,7 +1,7 @@
 //! What a position says beside its offset: which segment it lies in.
 //!
 //! ```text
-//! {"segment":"b.ndjson.gz","base":7340032,"before":1,"log_time_ms":1736952000000,"done":true}
+//! {"segment":"b.ndjson.gz","base":7340032,"before":1,"log_time_ms":1736952000000,"region":"eu-1","done":true}
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub(super) struct Cursor {
     /// What the last control line in front of the position said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) log_time_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<String>,
     /// The segment was read to its end when no more was to come.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) done: bool,

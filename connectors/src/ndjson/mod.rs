@@ -10,6 +10,8 @@
 //! clicks/0/00000000000268435399.ndjson       is named by the offset of its first byte
 //! clicks/1/00000000000000000000.ndjson
 //!
+//! clicks/1/_synced                           how far the log is on disk; only our own writer keeps it
+//!
 //! {"weir_log_time_ms":1736952000000}         a control line, no record: the log took the lines below it then
 //! {"ad_id":"A","user_id":"U","timestamp":1736951999}
 //! ```
@@ -25,22 +27,30 @@
 //!   where the reader had already been.
 //! - Memory is bounded a partition: 16 MiB of a line at most, and two blocks of 8 MiB from an object store.
 
+mod append;
+mod bounded;
 mod config;
 mod control;
+mod current;
 mod cursor;
 mod folder;
 mod input;
 mod lines;
 mod log;
+mod open_segment;
 mod partition;
 mod read_ahead;
 mod recovery;
+mod region;
 mod resume;
 mod segment;
 mod source;
+mod synced;
 mod watch;
 mod writer;
 
+pub use self::append::{NdjsonLog, NdjsonLogConfig, NdjsonLogError, Removed, Retention};
 pub use self::config::NdjsonConfig;
+pub use self::region::{Region, RegionError};
 pub use self::source::{NdjsonSource, NdjsonSourceFactory};
 pub use self::writer::{NdjsonWriter, SegmentFormat, WriterConfig, WriterError};

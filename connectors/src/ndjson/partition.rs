@@ -6,6 +6,9 @@
 //!   lines                           Final                      ▶ torn line is a record; next segment, or the end
 //! ```
 //!
+//! A line is given once its offset lies before the log's mark ([`super::synced`]), where the log has one: what lies
+//! behind may not be on disk. A bounded log ends where the mark was when it was opened.
+//!
 //! A segment that is followed by another is written no more. It is taken as final only when a listing has shown the
 //! other, and its end was met by a read after that.
 
@@ -15,13 +18,15 @@ use std::sync::Arc;
 use weir_checkpoints::{Offset, PartitionId, Position};
 use weir_dataflow::{Polled, Record, SourceError};
 
-use super::control;
+use super::bounded;
+use super::current::Current;
 use super::cursor::Cursor;
 use super::folder::{Folder, Listing};
 use super::input::{Got, Input};
-use super::lines::{Line, Lines};
-use super::resume::{Lost, Start, appeared_behind, base_behind, shrank, start};
+use super::lines::Lines;
+use super::resume::{Lost, Said, Start, appeared_behind, base_behind, shrank, start};
 use super::segment::Segment;
+use super::synced::Synced;
 use super::watch::Watch;
 
 /// A partition's reader.
@@ -31,6 +36,7 @@ pub(super) struct Partition {
     folder: Folder,
     follow: bool,
     watch: Watch,
+    synced: Synced,
     lines: Lines,
     /// The segment that is being read, or that was the last.
     current: Option<Current>,
@@ -42,31 +48,14 @@ pub(super) struct Partition {
     next_offset: u64,
 }
 
-struct Current {
-    segment: Segment,
-    input: Input,
-    /// The offset of its first byte.
-    base: u64,
-    /// How many of its bytes were given.
-    at: u64,
-    /// How many bytes the decompressor must give again before the first new one.
-    skip: u64,
-    /// Lines that start from here on are not given: they came after a bounded log was opened.
-    until: u64,
-    log_time_ms: Option<i64>,
-    /// A bounded log has nothing more to give.
-    ended: bool,
-    /// It ended because the segment did.
-    done: bool,
-}
-
 enum Step {
     Again,
     Finish,
     Stop(Polled),
 }
 
-type Visit<'v> = &'v mut dyn FnMut(Record<'_>);
+/// Is given the records.
+pub(super) type Visit<'v> = &'v mut dyn FnMut(Record<'_>);
 
 impl Partition {
     /// Opens the partition where an earlier attempt stopped, or at its start.
@@ -78,12 +67,18 @@ impl Partition {
         position: Option<&Position>,
     ) -> Result<Self, SourceError> {
         let listing = folder.list("")?;
+        let mut synced = Synced::open(&folder).map_err(|error| folder.unreadable("", error))?;
+        if !follow {
+            let ends = bounded::find_end(&folder, &listing.segments, &mut synced);
+            ends.map_err(|error| folder.unreadable("", error))?;
+        }
         let mut partition = Self {
             id,
             topic,
             folder,
             follow,
             watch: Watch::new(),
+            synced,
             lines: Lines::new(),
             current: None,
             ahead: VecDeque::new(),
@@ -92,10 +87,10 @@ impl Partition {
         };
         match start(&listing.segments, position).map_err(|lost| partition.lost(lost))? {
             Start::Nothing { next_offset } => partition.next_offset = next_offset,
-            Start::At { index, base, consumed, log_time_ms } => {
+            Start::At { index, base, consumed, said } => {
                 partition.before = index;
                 partition.ahead = listing.segments.into_iter().skip(index).collect();
-                partition.begin(base, consumed, log_time_ms)?;
+                partition.begin(base, consumed, said)?;
             }
         }
         Ok(partition)
@@ -127,7 +122,8 @@ impl Partition {
             segment: current.segment.name.clone(),
             base: current.base,
             before: self.before,
-            log_time_ms: current.log_time_ms,
+            log_time_ms: current.said.log_time_ms,
+            region: current.said.region.as_deref().map(str::to_owned),
             done: current.done,
         };
         Position { next_offset: Offset(current.end()), cursor: cursor.to_text() }
@@ -156,13 +152,16 @@ impl Partition {
     fn step(&mut self) -> Result<Step, SourceError> {
         let Some(current) = &mut self.current else { return self.wait_for_the_first() };
         if current.at >= current.until && self.lines.pending_bytes() > 0 {
+            if self.follow {
+                return self.wait_for_the_mark();
+            }
             current.ended = true;
         }
         if current.ended {
             return Ok(Step::Stop(Polled::Ended));
         }
         match current.read(&mut self.lines) {
-            Ok(Got::Bytes(_)) => Ok(Step::Again),
+            Ok(Got::Bytes(_)) => self.look_for_a_mark(),
             Ok(Got::Pending) => Ok(Step::Stop(Polled::Pending)),
             Ok(Got::Final) => Ok(Step::Finish),
             Ok(Got::AtEnd) if self.ahead.is_empty() => self.wait_for_more(),
@@ -182,7 +181,26 @@ impl Partition {
         let Some(first) = listing.segments.first() else { return Ok(Step::Stop(Polled::CaughtUp)) };
         let base = base_behind(first, self.next_offset).map_err(|lost| self.lost(lost))?;
         self.ahead = listing.segments.into();
-        self.begin(base, 0, None)?;
+        self.begin(base, 0, Said::default())?;
+        Ok(Step::Again)
+    }
+
+    /// There are lines, and they are not known to be on disk.
+    fn wait_for_the_mark(&mut self) -> Result<Step, SourceError> {
+        self.synced.look().map_err(|error| self.folder.unreadable("", error))?;
+        let more = self.current.as_mut().is_some_and(|current| current.limit(self.synced.offset()));
+        if more { Ok(Step::Again) } else { self.wait_for_more() }
+    }
+
+    /// A log without a mark may get one, before the first line that needs it: so after each read, and before a line of
+    /// what was read is given.
+    fn look_for_a_mark(&mut self) -> Result<Step, SourceError> {
+        if self.follow && self.synced.offset().is_none() {
+            self.synced.look().map_err(|error| self.folder.unreadable("", error))?;
+            if let Some(current) = &mut self.current {
+                current.limit(self.synced.offset());
+            }
+        }
         Ok(Step::Again)
     }
 
@@ -191,6 +209,7 @@ impl Partition {
         match self.watch.look(&self.folder, from)? {
             None => Ok(Step::Stop(Polled::CaughtUp)),
             Some(listing) => {
+                self.synced.reopen().map_err(|error| self.folder.unreadable("", error))?;
                 self.take_in(listing).map_err(|lost| self.lost(lost))?;
                 Ok(Step::Again)
             }
@@ -228,14 +247,14 @@ impl Partition {
             Some(next) => {
                 let base = base_behind(next, end).map_err(|lost| self.lost(lost))?;
                 self.before += 1;
-                self.begin(base, 0, None)?;
+                self.begin(base, 0, Said::default())?;
             }
         }
         Ok(visited)
     }
 
     /// Opens the first segment ahead.
-    fn begin(&mut self, base: u64, consumed: u64, log_time_ms: Option<i64>) -> Result<(), SourceError> {
+    fn begin(&mut self, base: u64, consumed: u64, said: Said) -> Result<(), SourceError> {
         let Some(mut segment) = self.ahead.pop_front() else { return Ok(()) };
         self.lines.clear();
         let mut input = Input::open(&self.folder, &mut segment, consumed)
@@ -245,9 +264,12 @@ impl Partition {
             input.set_final();
         }
         let skip = if segment.is_plain() { 0 } else { consumed };
-        let until = if !self.follow && is_last && segment.is_plain() { segment.size_bytes } else { u64::MAX };
-        self.current =
-            Some(Current { segment, input, base, at: consumed, skip, until, log_time_ms, ended: false, done: false });
+        let bound = if !self.follow && is_last && segment.is_plain() { segment.size_bytes } else { u64::MAX };
+        let at = consumed;
+        let mut current =
+            Current { segment, input, base, at, skip, bound, until: bound, said, ended: false, done: false };
+        current.limit(self.synced.offset());
+        self.current = Some(current);
         Ok(())
     }
 
@@ -262,55 +284,5 @@ impl Partition {
             },
             Lost::Invalid(reason) => SourceError::Invalid { location: self.folder.url.clone(), reason },
         }
-    }
-}
-
-impl Current {
-    fn end(&self) -> u64 {
-        self.base + self.at
-    }
-
-    /// Gives a line as a record, unless it is a control line. How many records that were.
-    #[inline]
-    fn give(&mut self, line: &Line<'_>, visit: Visit<'_>) -> usize {
-        let offset = Offset(self.end());
-        self.at += line.length;
-        if let Some(log_time_ms) = control::log_time_ms(line.bytes) {
-            self.log_time_ms = Some(log_time_ms);
-            return 0;
-        }
-        let log_time_ms = self.log_time_ms.unwrap_or(self.segment.modified_ms);
-        visit(Record { offset, log_time_ms, payload: Some(line.bytes) });
-        1
-    }
-
-    fn read(&mut self, lines: &mut Lines) -> std::io::Result<Got> {
-        let space = lines.space();
-        let got = self.input.read(space)?;
-        let Got::Bytes(bytes) = got else { return Ok(got) };
-        let again = usize::try_from(self.skip).map_or(bytes, |skip| skip.min(bytes));
-        if again > 0 {
-            self.skip -= again as u64;
-            space.copy_within(again..bytes, 0);
-        }
-        lines.filled(bytes - again);
-        Ok(got)
-    }
-
-    fn take_in(&mut self, listed: Segment, pending_bytes: u64) -> Result<(), Lost> {
-        let known = if self.segment.is_plain() { self.at + pending_bytes } else { self.segment.size_bytes };
-        if listed.size_bytes < known {
-            return Err(shrank(&listed.name, listed.size_bytes, known));
-        }
-        if listed.file_id != self.segment.file_id {
-            return Err(Lost::Invalid(format!(
-                "file `{}` was replaced by another one while it was being read. A log that is followed must grow by \
-                 appending, and go on in a file with a later name",
-                listed.name
-            )));
-        }
-        self.input.grow(listed.size_bytes);
-        self.segment = listed;
-        Ok(())
     }
 }

@@ -3,15 +3,22 @@
 //! ```text
 //! plain, ends with \n             go on in it
 //! plain, ends in a torn line      end the line; it is a record, most likely rejected
+//! plain, not marked as synced     write its end again as it is, and sync it
 //! compressed, whole               go on in a new segment
 //! compressed, breaks off          write what can be read of it anew, whole; go on in a new segment
 //! ```
+//!
+//! Why again: a sync that follows a failed one reports nothing, and has nothing to do, because the system takes what it
+//! could not write as written. Bytes that are written once more have to get there.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::segment::{Compression, is_segment, own_base};
+
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// The end of what is in a folder.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,13 +29,15 @@ pub(super) struct End {
     pub(super) segment_base: u64,
 }
 
-/// Mends the last segment of a folder that nobody else is writing to.
-pub(super) fn recover(folder: &Path) -> io::Result<End> {
+/// Mends the last segment of a folder that nobody else is writing to. All of it is on disk then; before, it was known
+/// to be up to the offset `synced`.
+pub(super) fn recover(folder: &Path, synced: Option<u64>) -> io::Result<End> {
     let Some((segment_base, name)) = last_segment(folder)? else { return Ok(End::default()) };
     let path = folder.join(&name);
     match Compression::of(&name) {
         Compression::None => {
-            let next_offset = segment_base + end_last_line(&path)?;
+            let synced = synced.map(|synced| synced.saturating_sub(segment_base));
+            let next_offset = segment_base + end_last_line(&path, synced)?;
             Ok(End { next_offset, plain_segment: Some(path), segment_base })
         }
         Compression::Zstd => {
@@ -61,29 +70,44 @@ fn last_segment(folder: &Path) -> io::Result<Option<(u64, String)>> {
     Ok(last)
 }
 
-/// Ends a torn last line; the file's length.
-fn end_last_line(path: &Path) -> io::Result<u64> {
-    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
-    let length = file.metadata()?.len();
-    if length == 0 {
-        return Ok(0);
+/// Ends a torn last line, and syncs everything; the file's length.
+fn end_last_line(path: &Path, synced: Option<u64>) -> io::Result<u64> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut length = file.metadata()?.len();
+    rewrite(&file, synced.unwrap_or(length), length)?;
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.read_exact_at(&mut last, length - 1)?;
     }
-    let mut last = [0];
-    file.seek(SeekFrom::Start(length - 1))?;
-    file.read_exact(&mut last)?;
-    if last == *b"\n" {
-        return Ok(length);
+    if last != *b"\n" {
+        file.write_all_at(b"\n", length)?;
+        length += 1;
     }
-    file.write_all(b"\n")?;
-    file.sync_data()?;
-    Ok(length + 1)
+    file.sync_all()?;
+    Ok(length)
 }
 
-/// Makes sure that a compressed segment can be read to its end; its length when decompressed.
+/// Writes what there is in a range again.
+fn rewrite(file: &File, mut from: u64, to: u64) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while from < to {
+        let length = usize::try_from(to - from).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+        let bytes = chunk.get_mut(..length).unwrap_or_default();
+        file.read_exact_at(bytes, from)?;
+        file.write_all_at(bytes, from)?;
+        from += length as u64;
+    }
+    Ok(())
+}
+
+/// Makes sure that a compressed segment can be read to its end and is on disk; its length when decompressed.
 fn make_whole(folder: &Path, path: &Path) -> io::Result<u64> {
     let mut decoder = zstd::stream::read::Decoder::new(File::open(path)?)?;
     match io::copy(&mut decoder, &mut io::sink()) {
-        Ok(length) => return Ok(length),
+        Ok(length) => {
+            File::open(path)?.sync_all()?;
+            return Ok(length);
+        }
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
         Err(error) => return Err(error),
     }
@@ -98,7 +122,7 @@ fn make_whole(folder: &Path, path: &Path) -> io::Result<u64> {
 fn salvage(from: &Path, to: &Path) -> io::Result<u64> {
     let mut decoder = zstd::stream::read::Decoder::new(File::open(from)?)?;
     let mut encoder = zstd::stream::write::Encoder::new(File::create(to)?, 0)?;
-    let mut chunk = vec![0; 64 << 10];
+    let mut chunk = vec![0; CHUNK_BYTES];
     let (mut length, mut last) = (0, b'\n');
     loop {
         let count = match decoder.read(&mut chunk) {

@@ -7,6 +7,8 @@
 //! anything else          ▶ an error: nothing is skipped
 //! ```
 
+use std::sync::Arc;
+
 use weir_checkpoints::Position;
 
 use super::cursor::Cursor;
@@ -18,7 +20,14 @@ pub(super) enum Start {
     /// There is no segment yet; the first to come must start at this offset.
     Nothing { next_offset: u64 },
     /// Segment `index`, from its byte `consumed` on.
-    At { index: usize, base: u64, consumed: u64, log_time_ms: Option<i64> },
+    At { index: usize, base: u64, consumed: u64, said: Said },
+}
+
+/// What the last control line said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) log_time_ms: Option<i64>,
+    pub(super) region: Option<Arc<str>>,
 }
 
 /// Why there is none.
@@ -46,7 +55,7 @@ pub(super) fn start(segments: &[Segment], position: Option<&Position>) -> Result
     };
     match find(segments, &cursor, next_offset) {
         Some((index, base)) if base == cursor.base => in_the_same(segments, index, &cursor, consumed),
-        Some((index, base)) => Ok(Start::At { index, base, consumed: 0, log_time_ms: None }),
+        Some((index, base)) => Ok(Start::At { index, base, consumed: 0, said: Said::default() }),
         None => Err(missing(segments, &cursor, next_offset)),
     }
 }
@@ -71,7 +80,7 @@ fn from_the_first(segments: &[Segment], expected: Option<u64>) -> Result<Start, 
         Some(offset) => base_behind(first, offset)?,
         None => first.own_base().unwrap_or(0),
     };
-    Ok(Start::At { index: 0, base, consumed: 0, log_time_ms: None })
+    Ok(Start::At { index: 0, base, consumed: 0, said: Said::default() })
 }
 
 /// The segment to read on in, and its base.
@@ -99,7 +108,9 @@ fn in_the_same(segments: &[Segment], index: usize, cursor: &Cursor, consumed: u6
     if segment.is_plain() && segment.size_bytes < consumed {
         return Err(shrank(&segment.name, segment.size_bytes, consumed));
     }
-    Ok(Start::At { index, base: cursor.base, consumed, log_time_ms: cursor.log_time_ms })
+    let region = cursor.region.as_deref().map(Arc::from);
+    let said = Said { log_time_ms: cursor.log_time_ms, region };
+    Ok(Start::At { index, base: cursor.base, consumed, said })
 }
 
 fn missing(segments: &[Segment], cursor: &Cursor, next_offset: u64) -> Lost {
@@ -149,16 +160,18 @@ mod tests {
     }
 
     fn position(next_offset: u64, segment: &str, base: u64, before: usize, done: bool) -> Position {
-        let cursor = Cursor { segment: segment.to_owned(), base, before, log_time_ms: Some(7), done };
+        let region = Some("eu-1".to_owned());
+        let cursor = Cursor { segment: segment.to_owned(), base, before, log_time_ms: Some(7), region, done };
         Position { next_offset: Offset(next_offset), cursor: cursor.to_text() }
     }
 
     fn at(index: usize, base: u64, consumed: u64) -> Result<Start, Lost> {
-        Ok(Start::At { index, base, consumed, log_time_ms: Some(7) })
+        let said = Said { log_time_ms: Some(7), region: Some("eu-1".into()) };
+        Ok(Start::At { index, base, consumed, said })
     }
 
     fn at_start(index: usize, base: u64) -> Result<Start, Lost> {
-        Ok(Start::At { index, base, consumed: 0, log_time_ms: None })
+        Ok(Start::At { index, base, consumed: 0, said: Said::default() })
     }
 
     fn is_invalid(outcome: Result<Start, Lost>, words: &str) {

@@ -2,23 +2,29 @@
 //!
 //! ```text
 //! clicks/0/_lock                                   one writer at a time
+//! clicks/0/_synced                                 how far readers may read
 //! clicks/0/00000000000000000000.ndjson             full
 //! clicks/0/00000000000268435399.ndjson             being appended to
 //! ```
 //!
 //! - Only appends, ever: a reader may be at work in the same segment. A torn last line that a crash left behind is
 //!   ended with a line break, not cut away; nobody was told that it was written.
-//! - What [`NdjsonWriter::sync`] has returned for is on disk. After a failed write nobody knows what is in the file:
-//!   the writer refuses everything from then on, and opening the folder again finds out.
+//! - What [`NdjsonWriter::sync`] has returned for is on disk, and readers see it then, not before. After a failed write
+//!   nobody knows what is in the file: the writer refuses everything from then on, and opening the folder again finds
+//!   out.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use memchr::memchr;
 use weir_checkpoints::Offset;
 
-use super::segment::name_of;
+use super::open_segment::OpenSegment;
+use super::region::Region;
+use super::synced::{self, Mark};
 use super::{control, recovery};
 use crate::objects::make_folder;
 
@@ -28,21 +34,25 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// A new control line is written when the log time has moved by this much.
 const LOG_TIME_STEP_MS: u64 = 1_000;
 
-const ZSTD_LEVEL: i32 = 3;
+/// A reader holds the lock for a moment, to see whether there is a writer.
+const LOCK_TRIES: usize = 10;
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How an [`NdjsonWriter`] writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriterConfig {
     /// A segment that has reached this size is finished, and another begins. Counted before compression.
     pub segment_bytes: u64,
     /// How segments are stored.
     pub format: SegmentFormat,
+    /// Where the log is written: readers learn it.
+    pub region: Option<Region>,
 }
 
 impl Default for WriterConfig {
     /// Plain segments of 256 MiB.
     fn default() -> Self {
-        Self { segment_bytes: 256 << 20, format: SegmentFormat::Plain }
+        Self { segment_bytes: 256 << 20, format: SegmentFormat::Plain, region: None }
     }
 }
 
@@ -95,6 +105,7 @@ pub struct NdjsonWriter {
     /// What the segment's last control line says.
     log_time_ms: Option<i64>,
     poisoned: bool,
+    mark: Mark,
     /// Held until the writer is dropped.
     _lock: File,
 }
@@ -104,13 +115,9 @@ impl NdjsonWriter {
     pub fn open(folder: &Path, config: WriterConfig) -> Result<Self, WriterError> {
         let at = |source| WriterError::Io { path: folder.to_owned(), source };
         make_folder(folder).map_err(at)?;
-        let lock = File::create(folder.join("_lock")).map_err(at)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(WriterError::Locked { folder: folder.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(at(source)),
-        }
-        let end = recovery::recover(folder).map_err(at)?;
+        let lock = lock(folder)?;
+        let end = recovery::recover(folder, synced::read(folder)).map_err(at)?;
+        let mark = Mark::open(folder, end.next_offset).map_err(at)?;
         let appendable = end.plain_segment.filter(|_| config.format == SegmentFormat::Plain);
         let segment = match appendable {
             Some(path) => OpenSegment::append(path, end.segment_base)?,
@@ -124,15 +131,16 @@ impl NdjsonWriter {
             next_offset: end.next_offset,
             log_time_ms: None,
             poisoned: false,
+            mark,
             _lock: lock,
         })
     }
 
-    /// Adds a line, given without its line break; returns its offset. Nobody sees it before a flush. A `\r` at its
+    /// Adds a line, given without its line break; returns its offset. Nobody sees it before a sync. A `\r` at its
     /// end counts as part of the line break and does not come back.
     pub fn append(&mut self, log_time_ms: i64, line: &[u8]) -> Result<Offset, WriterError> {
         self.refuse_if_poisoned()?;
-        if memchr(b'\n', line).is_some() || control::log_time_ms(line.strip_suffix(b"\r").unwrap_or(line)).is_some() {
+        if memchr(b'\n', line).is_some() || control::parse(line.strip_suffix(b"\r").unwrap_or(line)).is_some() {
             return Err(WriterError::BadLine);
         }
         if self.next_offset - self.segment.base >= self.config.segment_bytes {
@@ -141,7 +149,7 @@ impl NdjsonWriter {
         let stands = self.log_time_ms.is_some_and(|last| last.abs_diff(log_time_ms) < LOG_TIME_STEP_MS);
         if !stands {
             let before = self.buffer.len();
-            control::write(log_time_ms, &mut self.buffer);
+            control::write(log_time_ms, self.config.region.as_ref(), &mut self.buffer);
             self.next_offset += (self.buffer.len() - before) as u64;
             self.log_time_ms = Some(log_time_ms);
         }
@@ -155,7 +163,7 @@ impl NdjsonWriter {
         Ok(offset)
     }
 
-    /// Hands all lines to the operating system: readers see them, and they outlive this process.
+    /// Hands all lines to the operating system: they outlive this process.
     pub fn flush(&mut self) -> Result<(), WriterError> {
         self.refuse_if_poisoned()?;
         self.write_out()?;
@@ -163,10 +171,10 @@ impl NdjsonWriter {
         self.checked(outcome)
     }
 
-    /// Brings all lines onto the disk: they outlive the machine's next power cut.
+    /// Brings all lines onto the disk: they outlive the machine's next power cut, and readers see them.
     pub fn sync(&mut self) -> Result<(), WriterError> {
         self.flush()?;
-        let outcome = self.segment.sync();
+        let outcome = self.segment.sync().and_then(|()| self.mark.advance(self.next_offset));
         self.checked(outcome)
     }
 
@@ -193,7 +201,7 @@ impl NdjsonWriter {
 
     fn finish_segment(&mut self) -> Result<(), WriterError> {
         self.write_out()?;
-        let outcome = self.segment.finish();
+        let outcome = self.segment.finish().and_then(|()| self.mark.advance(self.next_offset));
         self.checked(outcome)
     }
 
@@ -224,81 +232,15 @@ impl Drop for NdjsonWriter {
     }
 }
 
-#[derive(Debug)]
-struct OpenSegment {
-    path: PathBuf,
-    base: u64,
-    output: Output,
-}
-
-enum Output {
-    Plain(File),
-    Zstd(zstd::stream::write::Encoder<'static, File>),
-}
-
-impl std::fmt::Debug for Output {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Plain(_) => "Plain",
-            Self::Zstd(_) => "Zstd",
-        })
-    }
-}
-
-impl OpenSegment {
-    fn create(folder: &Path, base: u64, format: SegmentFormat) -> Result<Self, WriterError> {
-        let ending = match format {
-            SegmentFormat::Plain => ".ndjson",
-            SegmentFormat::Zstd => ".ndjson.zst",
-        };
-        let path = folder.join(name_of(base, ending));
-        let open = || {
-            let file = OpenOptions::new().append(true).create_new(true).open(&path)?;
-            // The name, too, must outlive a power cut.
-            File::open(folder)?.sync_all()?;
-            match format {
-                SegmentFormat::Plain => Ok(Output::Plain(file)),
-                SegmentFormat::Zstd => zstd::stream::write::Encoder::new(file, ZSTD_LEVEL).map(Output::Zstd),
-            }
-        };
-        match open() {
-            Ok(output) => Ok(Self { path, base, output }),
-            Err(source) => Err(WriterError::Io { path, source }),
+fn lock(folder: &Path) -> Result<File, WriterError> {
+    let at = |source| WriterError::Io { path: folder.to_owned(), source };
+    let lock = File::create(folder.join("_lock")).map_err(at)?;
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_AGAIN),
+            Err(TryLockError::Error(source)) => return Err(at(source)),
         }
     }
-
-    fn append(path: PathBuf, base: u64) -> Result<Self, WriterError> {
-        match OpenOptions::new().append(true).open(&path) {
-            Ok(file) => Ok(Self { path, base, output: Output::Plain(file) }),
-            Err(source) => Err(WriterError::Io { path, source }),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.output {
-            Output::Plain(file) => file.write_all(bytes),
-            Output::Zstd(encoder) => encoder.write_all(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match &mut self.output {
-            Output::Plain(_) => Ok(()),
-            Output::Zstd(encoder) => encoder.flush(),
-        }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match &self.output {
-            Output::Plain(file) => file.sync_data(),
-            Output::Zstd(encoder) => encoder.get_ref().sync_data(),
-        }
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        if let Output::Zstd(encoder) = &mut self.output {
-            encoder.do_finish()?;
-        }
-        self.sync()
-    }
+    Err(WriterError::Locked { folder: folder.to_owned() })
 }

@@ -36,7 +36,7 @@ impl Fixture for Written {
         for partition in 0..partitions {
             fs::create_dir(folder.path().join(partition.to_string())).unwrap();
         }
-        Box::new(WrittenLog { folder, config: WriterConfig { segment_bytes: 300, format: self.format } })
+        Box::new(WrittenLog { folder, config: WriterConfig { segment_bytes: 300, format: self.format, region: None } })
     }
 }
 
@@ -73,7 +73,7 @@ impl WrittenLog {
 
 impl Log for WrittenLog {
     fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
-        let mut writer = NdjsonWriter::open(&self.partition(partition), self.config).unwrap();
+        let mut writer = NdjsonWriter::open(&self.partition(partition), self.config.clone()).unwrap();
         for payload in payloads {
             writer.append(chrono::Utc::now().timestamp_millis(), payload).unwrap();
         }
@@ -92,7 +92,7 @@ impl Log for WrittenLog {
         let mut segments: Vec<PathBuf> = fs::read_dir(self.partition(partition))
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| !path.ends_with("_lock"))
+            .filter(|path| path.to_string_lossy().contains(".ndjson"))
             .collect();
         segments.sort();
         fs::remove_file(&segments[0]).unwrap();

@@ -52,7 +52,7 @@ impl ClickLog for FolderLog {
     }
 
     fn flush(&mut self) -> Result<()> {
-        Ok(self.writers.iter_mut().try_for_each(NdjsonWriter::flush)?)
+        Ok(self.writers.iter_mut().try_for_each(NdjsonWriter::sync)?)
     }
 
     fn finish(self: Box<Self>) -> Result<()> {

@@ -1,0 +1,155 @@
+//! How many clicks a second the embedded log takes and syncs on one machine, and what a click costs it.
+//!
+//! `cargo run --release -p weir-connectors --example log_speed [FOLDER]`
+
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir_connectors::log::{Group, Log};
+use weir_connectors::ndjson::{NdjsonLog, NdjsonLogConfig};
+
+const THREADS: u64 = 2;
+const PARTITIONS: u32 = 2;
+const RUN: Duration = Duration::from_secs(4);
+
+/// How many groups each thread has in flight.
+const IN_FLIGHT: u64 = 1_000;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, Into::into);
+    let folder = parent.join(format!("weir-log-speed-{}", std::process::id()));
+    for (group, rate) in [(1, None), (1, Some(60_000)), (100, None)] {
+        embedded(&folder, group, rate)?;
+        fs::remove_dir_all(&folder)?;
+    }
+    for batch in [100, 10_000] {
+        baseline(&folder, batch)?;
+        fs::remove_dir_all(&folder)?;
+    }
+    Ok(())
+}
+
+/// Threads that keep so many groups in flight, or that append at a steady rate.
+fn embedded(folder: &Path, group: u64, rate: Option<u64>) -> Result<(), Box<dyn Error>> {
+    let config = NdjsonLogConfig { partitions: PARTITIONS, ..NdjsonLogConfig::new(folder.to_owned()) };
+    let log = Arc::new(NdjsonLog::open(config)?);
+    let (failed, longest_us) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (started, cpu_before) = (Instant::now(), cpu_seconds());
+    let appenders = (0..THREADS).map(|thread| {
+        let (log, failed, longest_us) = (Arc::clone(&log), Arc::clone(&failed), Arc::clone(&longest_us));
+        thread::spawn(move || append(log.as_ref(), thread, group, rate.map(|rate| rate / THREADS), failed, longest_us))
+    });
+    let appenders: Vec<_> = appenders.collect();
+    let groups: u64 = appenders.into_iter().map(|thread| thread.join().unwrap_or_default()).sum();
+    log.close(Duration::from_secs(60))?;
+    let name = match rate {
+        None => format!("embedded, {group} a group, {} in flight", THREADS * IN_FLIGHT),
+        Some(rate) => format!("embedded, {group} a group, {rate} groups/s asked for"),
+    };
+    report(&name, groups, groups * group, started, cpu_before);
+    let (failed, longest_ms) = (failed.load(Ordering::Relaxed), longest_us.load(Ordering::Relaxed) as f64 / 1e3);
+    println!("    failed groups: {failed}; the longest wait: {longest_ms:.1} ms");
+    Ok(())
+}
+
+fn append(
+    log: &NdjsonLog,
+    thread: u64,
+    group: u64,
+    rate: Option<u64>,
+    failed: Arc<AtomicU64>,
+    longest_us: Arc<AtomicU64>,
+) -> u64 {
+    let (sender, receiver) = mpsc::channel();
+    let (started, mut groups, mut in_flight) = (Instant::now(), 0, 0);
+    while started.elapsed() < RUN {
+        let due = rate.map_or(u64::MAX, |rate| (started.elapsed().as_secs_f64() * rate as f64) as u64);
+        while in_flight < IN_FLIGHT && groups < due {
+            let mut clicks = Group::with_capacity(group as usize, group as usize * 230);
+            for number in 0..group {
+                push(&mut clicks, (groups * group + number) * THREADS + thread);
+            }
+            let (sender, failed, longest_us) = (sender.clone(), Arc::clone(&failed), Arc::clone(&longest_us));
+            let appended = Instant::now();
+            log.append(
+                clicks,
+                Box::new(move |settled| {
+                    failed.fetch_add(u64::from(settled.error.is_some()), Ordering::Relaxed);
+                    longest_us.fetch_max(appended.elapsed().as_micros() as u64, Ordering::Relaxed);
+                    // The appender may be done.
+                    let _ = sender.send(());
+                }),
+            );
+            (groups, in_flight) = (groups + 1, in_flight + 1);
+        }
+        if rate.is_some() {
+            thread::sleep(Duration::from_micros(200));
+        } else if receiver.recv().is_ok() {
+            in_flight -= 1;
+        }
+        in_flight -= receiver.try_iter().count() as u64;
+    }
+    groups
+}
+
+/// The same bytes with plain system calls: a write and an fdatasync for so many clicks.
+fn baseline(folder: &Path, batch: u64) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let mut file = OpenOptions::new().append(true).create(true).open(folder.join("plain"))?;
+    let (started, cpu_before) = (Instant::now(), cpu_seconds());
+    let (mut clicks, mut batches) = (0, 0);
+    let mut bytes = Vec::new();
+    while started.elapsed() < RUN {
+        bytes.clear();
+        for _ in 0..batch {
+            write_click(clicks, &mut bytes);
+            bytes.push(b'\n');
+            clicks += 1;
+        }
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        batches += 1;
+    }
+    report(&format!("plain write and fdatasync, {batch} clicks each"), batches, clicks, started, cpu_before);
+    Ok(())
+}
+
+fn push(group: &mut Group, number: u64) {
+    let ad = [b"ad-".as_slice(), &[b'a' + (number % 26) as u8]].concat();
+    group.push(std::str::from_utf8(&ad).unwrap_or_default(), |to| write_click(number, to));
+}
+
+/// 214 bytes; only the number differs, so that making it up costs little.
+fn write_click(number: u64, to: &mut Vec<u8>) {
+    to.extend_from_slice(br#"{"ad_id":"ad-00001","user_id":"user-00000001","timestamp":1736952000000,"click_id":""#);
+    let mut digits = [b'0'; 33];
+    let mut left = number;
+    for digit in digits.iter_mut().rev().take(16) {
+        *digit = b"0123456789abcdef".get((left & 15) as usize).copied().unwrap_or_default();
+        left >>= 4;
+    }
+    to.extend_from_slice(&digits);
+    to.extend_from_slice(
+        br#"","ip_address":"203.0.113.7","user_agent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"}"#,
+    );
+}
+
+fn report(name: &str, groups: u64, clicks: u64, started: Instant, cpu_before: f64) {
+    let seconds = started.elapsed().as_secs_f64();
+    let cpu_us = (cpu_seconds() - cpu_before) * 1e6 / clicks.max(1) as f64;
+    let (groups_s, clicks_s) = (groups as f64 / seconds, clicks as f64 / seconds);
+    println!("{name}: {groups_s:.0} groups/s, {clicks_s:.0} clicks/s, {cpu_us:.2} CPU-µs a click");
+}
+
+/// What this process has used so far, in steps of 10 ms.
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
