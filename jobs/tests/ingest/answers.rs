@@ -48,7 +48,9 @@ fn what_a_click_lacks_is_filled_in_and_what_it_has_stays() {
     let headers = [("content-type", "application/json"), ("user-agent", "browser \"1\"")];
     let post = |body: &str| request(server.address, "POST", "/v1/clicks", &headers, body.as_bytes()).expect(202);
     post(r#"{"ad_id":"a","user_id":"u","timestamp":1,"click_id":"1","extra":{"x":[1]}}"#);
-    post("{\n\t\"ad_id\":\"a\",\r\n\"user_id\":\"u\",\"timestamp\":1,\"click_id\":\"2\",\"ip_address\":\"::7\",\"user_agent\":\"own\"}\n");
+    post(
+        "{\n\t\"ad_id\":\"a\",\r\n\"user_id\":\"u\",\"timestamp\":1,\"click_id\":\"2\",\"ip_address\":\"::7\",\"user_agent\":\"own\"}\n",
+    );
     let mut clicks = server.stop();
     clicks.sort_by_key(|click| click["click_id"].to_string());
     assert_eq!(
@@ -98,17 +100,27 @@ fn one_bad_click_never_sinks_its_batch() {
         {"index": 5, "reason": "invalid_field", "detail": "`ad_id` is not a string"},
     ]});
     let check = |answer: serde_json::Value, accepted: u64, duplicate: u64| {
-        assert_eq!((answer["accepted"].as_u64(), answer["duplicate"].as_u64()), (Some(accepted), Some(duplicate)), "{answer}");
+        assert_eq!(
+            (answer["accepted"].as_u64(), answer["duplicate"].as_u64()),
+            (Some(accepted), Some(duplicate)),
+            "{answer}"
+        );
         let reasons = |value: &serde_json::Value| -> Vec<(u64, String)> {
             let rejected = value["rejected"].as_array().unwrap();
-            rejected.iter().map(|item| (item["index"].as_u64().unwrap(), item["reason"].as_str().unwrap().to_owned())).collect()
+            rejected
+                .iter()
+                .map(|item| (item["index"].as_u64().unwrap(), item["reason"].as_str().unwrap().to_owned()))
+                .collect()
         };
         assert_eq!(reasons(&answer), reasons(&expected), "{answer}");
     };
     check(post_json(server.address, format!("[{}]", items.join(","))).expect(200).json(), 3, 1);
     check(post(server.address, "application/x-ndjson", items.join("\n")).expect(200).json(), 0, 4);
     check(post(server.address, "application/x-ndjson", items.join("\r\n\n") + "\n").expect(200).json(), 0, 4);
-    assert_eq!(post_json(server.address, "[]").expect(200).json(), json!({"accepted": 0, "duplicate": 0, "rejected": []}));
+    assert_eq!(
+        post_json(server.address, "[]").expect(200).json(),
+        json!({"accepted": 0, "duplicate": 0, "rejected": []})
+    );
     assert_eq!(post(server.address, "application/x-ndjson", "").expect(200).json()["accepted"], 0);
     assert_eq!(server.stop().len(), 3);
 }
@@ -142,9 +154,11 @@ fn what_is_no_click_is_told_why() {
 fn a_page_can_post_as_it_is_left() {
     let server = Server::start(&["ingest.cors.origins=https://shop.example"]);
     let page = |origin: &'static str| [("content-type", "text/plain;charset=UTF-8"), ("origin", origin)];
-    let answer = request(server.address, "POST", "/v1/clicks", &page("https://shop.example"), CLICK.as_bytes()).expect(202);
+    let answer =
+        request(server.address, "POST", "/v1/clicks", &page("https://shop.example"), CLICK.as_bytes()).expect(202);
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://shop.example"));
-    let other = request(server.address, "POST", "/v1/clicks", &page("https://other.example"), CLICK.as_bytes()).expect(200);
+    let other =
+        request(server.address, "POST", "/v1/clicks", &page("https://other.example"), CLICK.as_bytes()).expect(200);
     assert_eq!(other.header("access-control-allow-origin"), None);
 
     let preflight = |origin: &str| {

@@ -7,6 +7,7 @@ mod answers;
 mod bodies;
 mod client;
 mod edge;
+mod gate;
 mod openapi;
 mod protection;
 mod server;

@@ -39,6 +39,7 @@ pub use self::config::{NdjsonLogConfig, NdjsonLogError, Retention};
 use self::lane::{Lane, locked};
 pub use self::retention::Removed;
 use self::shared::Shared;
+use super::synced;
 use super::writer::{NdjsonWriter, SegmentFormat, WriterConfig};
 use crate::log::{Group, Log, LogError, LogLoad, Settle};
 
@@ -85,6 +86,13 @@ impl NdjsonLog {
     pub fn retain(&self, needed: Option<&BTreeMap<PartitionId, Offset>>) -> Result<Removed, LogError> {
         retention::apply(&self.folder, self.partitions, self.retention, needed)
             .map_err(|error| self.shared.books.unavailable(error))
+    }
+
+    /// Up to which offset each partition is on the disk.
+    #[must_use]
+    pub fn ends(&self) -> BTreeMap<PartitionId, Offset> {
+        let end = |number| synced::read(&folders::partition(&self.folder, number)).map(Offset);
+        (0..self.partitions).filter_map(|number| Some((PartitionId(number), end(number)?))).collect()
     }
 
     fn start(&self, number: u32, config: WriterConfig, writer: NdjsonWriter) -> io::Result<()> {
