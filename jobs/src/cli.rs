@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, generate, run, verify};
+use crate::commands::{check, checkpoints, generate, run, topics, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
     Generate(Box<generate::GenerateArgs>),
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
     Verify(verify::VerifyArgs),
 }
 

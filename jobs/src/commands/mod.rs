@@ -5,6 +5,7 @@ pub(crate) mod checkpoints;
 pub(crate) mod generate;
 pub(crate) mod run;
 mod signals;
+pub(crate) mod topics;
 pub(crate) mod verify;
 mod wiring;
 
@@ -25,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Checkpoints(command) => checkpoints::run(&command, output),
         Command::Generate(args) => generate::run(&args, output),
         Command::Run(args) => run::run(&args, output),
+        Command::Topics(command) => topics::run(&command, output),
         Command::Verify(args) => verify::run(&args, output),
     }
 }
