@@ -60,6 +60,11 @@ impl Book {
         self.accepted.lock().unwrap().len()
     }
 
+    /// Whether nothing failed, but what the log had no room for.
+    pub(crate) fn was_full_at_most(&self) -> bool {
+        self.errors.lock().unwrap().iter().all(|error| matches!(error, LogError::Full { .. }))
+    }
+
     fn note(&self, first: u64, size: u64, settled: Settled) {
         assert_eq!(settled.failed.is_empty(), settled.error.is_none());
         assert!(settled.failed.is_sorted_by(|a, b| a < b), "ascending: {:?}", settled.failed);
@@ -92,7 +97,9 @@ impl Load {
                 next += size;
                 noted.open_groups.fetch_add(1, Ordering::SeqCst);
                 log.append(group(first..next), Box::new(move |settled| noted.note(first, size, settled)));
-                if random.random_bool(0.1) {
+                // A log that is nearly full is left in peace for a moment, but is filled to the brim all the same.
+                let load = log.load();
+                if random.random_bool(0.1) || (load.bytes * 2 > load.capacity_bytes && random.random_bool(0.7)) {
                     thread::sleep(Duration::from_millis(1));
                 }
             }
