@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, generate, ingest, run, verify};
+use crate::commands::{check, checkpoints, generate, ingest, run, topics, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Checkpoints(checkpoints::CheckpointsCommand),
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
     Verify(verify::VerifyArgs),
 }
 

@@ -152,7 +152,7 @@ impl KafkaConfig {
             ("enable.idempotence", "true"),
             ("acks", "all"),
             ("partitioner", "murmur2_random"),
-            ("linger.ms", "1"),
+            ("linger.ms", "2"),
             ("batch.size", "131072"),
             ("compression.type", "lz4"),
             ("socket.timeout.ms", "10000"),

@@ -198,10 +198,10 @@ impl Line {
             Failure::Unknown(_) => Code::Unknown,
         };
         self.health().error(KafkaError::Global(code), reason);
-        if code != Code::Fatal {
+        // The event itself has the code of what broke the producer, not that it is broken.
+        let Some((_, reason)) = self.outlet.producer().client().fatal_error() else {
             return false;
-        }
-        let reason = self.outlet.producer().client().fatal_error().map_or(reason.to_owned(), |(_, text)| text);
+        };
         tracing::error!(log = &*self.place, "the producer cannot go on and is replaced: {reason}");
         true
     }

@@ -222,3 +222,55 @@ fn new_line(config: &KafkaLogConfig, held: &Arc<Held>, place: &Arc<str>) -> Resu
     let outlet = Outlet::open(&client, &config.kafka.topic, config.region.as_deref())?;
     Ok(Arc::new(Line::new(outlet, Arc::clone(held), Arc::clone(place))))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn append(log: &KafkaLog, records: usize) -> Settled {
+        let mut group = Group::default();
+        for _ in 0..records {
+            group.push("ad", |value| value.extend_from_slice(b"{}"));
+        }
+        let (told, hear) = channel();
+        log.append(group, Box::new(move |settled| told.send(settled).unwrap()));
+        hear.recv_timeout(PATIENCE).expect("the group is settled in time")
+    }
+
+    #[test]
+    fn a_producer_that_is_broken_for_good_is_replaced() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("clicks", 2, 1).unwrap();
+        let kafka = KafkaConfig::new(&cluster.bootstrap_servers(), "clicks", "main");
+        let delivery_timeout = PATIENCE / 4;
+        let log =
+            KafkaLog::open(KafkaLogConfig { kafka, region: None, capacity_bytes: 1 << 20, delivery_timeout }).unwrap();
+        assert_eq!(append(&log, 10).failed, [] as [u32; 0]);
+
+        // What is under way at that moment is settled as failed, not left behind.
+        cluster.broker_down(1).unwrap();
+        let (told, hear) = channel();
+        let mut group = Group::default();
+        group.push("ad", |value| value.extend_from_slice(b"{}"));
+        log.append(group, Box::new(move |settled| told.send(settled).unwrap()));
+        let broken = Arc::clone(&log.shared.current().line);
+        broken.outlet().break_for_good();
+        let settled = hear.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(settled.error, Some(LogError::Unavailable { .. })), "{settled:?}");
+        cluster.broker_up(1).unwrap();
+
+        let started = Instant::now();
+        while let Some(error) = append(&log, 3).error {
+            assert!(started.elapsed() < PATIENCE, "no other producer took its place: {error}");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!Arc::ptr_eq(&broken, &log.shared.current().line));
+        assert_eq!(log.load().records, 0);
+        log.close(PATIENCE).unwrap();
+    }
+}

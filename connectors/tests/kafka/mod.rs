@@ -1,6 +1,9 @@
 //! What the Kafka tests share: a real broker, topics of their own, and reading to the end.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod load;
+pub(crate) mod own;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use weir_checkpoints::{Created, Store, StoreError};
+use weir_connectors::kafka::{KafkaConfig, KafkaTopics};
 
 use crate::Failure;
 use crate::cli::JobArgs;
-use crate::commands::{load, open_store, wiring};
+use crate::commands::{load, open_store, topics, wiring};
 use crate::config::{DEFAULTS, JobConfig, SourceConfig, format_duration_ms};
 use crate::output::{Output, print_text, table};
 
@@ -34,7 +35,9 @@ Examples:
   weir check --defaults > job.toml
 
 The stores are tried with a small object that is written, read and deleted again.
-Exit codes: 0 all is well, 1 something cannot be reached, 2 the configuration is wrong.";
+A warning says where a click that was answered as accepted can be lost: with a Kafka topic whose replication factor is
+below 3, whose min.insync.replicas is below 2, or whose unclean leader election is on.
+Exit codes: 0 all is well or there are warnings only, 1 something cannot be reached, 2 the configuration is wrong.";
 
 /// What was looked at, and what was found.
 #[derive(Debug, Serialize)]
@@ -42,6 +45,8 @@ struct Check {
     what: &'static str,
     place: String,
     ok: bool,
+    /// The job can run, but not as safely as it might.
+    warning: bool,
     result: String,
 }
 
@@ -49,11 +54,19 @@ impl Check {
     fn of(what: &'static str, place: String, outcome: Result<String, String>) -> Self {
         let ok = outcome.is_ok();
         let (Ok(result) | Err(result)) = outcome;
-        Self { what, place, ok, result }
+        Self { what, place, ok, warning: false, result }
+    }
+
+    fn warning(what: &'static str, place: String, result: String) -> Self {
+        Self { what, place, ok: true, warning: true, result }
     }
 
     fn row(&self) -> Vec<String> {
-        let mark = if self.ok { "ok" } else { "FAILED" };
+        let mark = match (self.ok, self.warning) {
+            (false, _) => "FAILED",
+            (true, true) => "warning",
+            (true, false) => "ok",
+        };
         vec![mark.to_owned(), self.what.to_owned(), self.place.clone(), self.result.clone()]
     }
 }
@@ -64,12 +77,16 @@ pub(crate) fn run(args: &CheckArgs, output: Output) -> Result<(), Failure> {
     };
     let arguments = JobArgs { job, definitions: args.definitions.clone() };
     let config = load(&arguments)?;
-    let checks = [
-        Check::of("configuration", arguments.job.display().to_string(), Ok(summary(&config))),
-        check_source(&config),
-        check_store("checkpoints", config.checkpoint.url.as_str(), &config.name),
-        check_store("tables", config.tables.url.as_str(), &config.name),
-    ];
+    let source = check_source(&config);
+    let durability = match &config.source {
+        SourceConfig::Kafka(kafka) if source.ok => check_durability(kafka),
+        _ => None,
+    };
+    let mut checks =
+        vec![Check::of("configuration", arguments.job.display().to_string(), Ok(summary(&config))), source];
+    checks.extend(durability);
+    checks.push(check_store("checkpoints", config.checkpoint.url.as_str(), &config.name));
+    checks.push(check_store("tables", config.tables.url.as_str(), &config.name));
     output.print(&checks, |checks| table(&["", "what", "where", "result"], &[], checks.iter().map(Check::row)))?;
     let failed: Vec<&str> = checks.iter().filter(|check| !check.ok).map(|check| check.what).collect();
     if failed.is_empty() {
@@ -95,6 +112,20 @@ fn check_source(config: &JobConfig) -> Check {
         Ok(format!("{} partitions", partitions.len()))
     };
     Check::of("source", place, partitions().map_err(|error| format!("{error:#}")))
+}
+
+/// A warning where the topic may lose what it has acknowledged, or does not say.
+fn check_durability(kafka: &KafkaConfig) -> Option<Check> {
+    let described = KafkaTopics::new(kafka).and_then(|topics| topics.describe(&kafka.topic));
+    let (what, place) = ("durability", format!("kafka://{}/{}", kafka.brokers, kafka.topic));
+    match described {
+        Ok(None) => None,
+        Ok(Some(topic)) => {
+            let risks = topic.risks();
+            (!risks.is_empty()).then(|| Check::warning(what, place, topics::warning(&risks)))
+        }
+        Err(error) => Some(Check::warning(what, place, format!("not known: {error}"))),
+    }
 }
 
 fn check_store(what: &'static str, url: &str, job: &str) -> Check {

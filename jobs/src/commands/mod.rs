@@ -7,6 +7,7 @@ pub(crate) mod ingest;
 mod ingest_wiring;
 pub(crate) mod run;
 mod signals;
+pub(crate) mod topics;
 pub(crate) mod verify;
 mod wiring;
 
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Generate(args) => generate::run(&args, output),
         Command::Ingest(args) => ingest::run(&args, output),
         Command::Run(args) => run::run(&args, output),
+        Command::Topics(command) => topics::run(&command, output),
         Command::Verify(args) => verify::run(&args, output),
     }
 }
