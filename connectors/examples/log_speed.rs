@@ -18,14 +18,17 @@ const THREADS: u64 = 2;
 const PARTITIONS: u32 = 2;
 const RUN: Duration = Duration::from_secs(4);
 
-/// How many groups each thread has in flight.
-const IN_FLIGHT: u64 = 1_000;
-
 fn main() -> Result<(), Box<dyn Error>> {
     let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, Into::into);
     let folder = parent.join(format!("weir-log-speed-{}", std::process::id()));
-    for (group, rate) in [(1, None), (1, Some(60_000)), (100, None)] {
-        embedded(&folder, group, rate)?;
+    for (group, load) in [
+        (1, Load::InFlight(1)),
+        (1, Load::InFlight(32)),
+        (1, Load::InFlight(1_000)),
+        (1, Load::Rate(30_000)),
+        (100, Load::InFlight(1_000)),
+    ] {
+        embedded(&folder, group, load)?;
         fs::remove_dir_all(&folder)?;
     }
     for batch in [100, 10_000] {
@@ -35,26 +38,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Threads that keep so many groups in flight, or that append at a steady rate.
-fn embedded(folder: &Path, group: u64, rate: Option<u64>) -> Result<(), Box<dyn Error>> {
+/// What each thread does.
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    /// Keeps so many groups in flight.
+    InFlight(u64),
+    /// Appends so many groups a second.
+    Rate(u64),
+}
+
+fn embedded(folder: &Path, group: u64, load: Load) -> Result<(), Box<dyn Error>> {
     let config = NdjsonLogConfig { partitions: PARTITIONS, ..NdjsonLogConfig::new(folder.to_owned()) };
     let log = Arc::new(NdjsonLog::open(config)?);
     let (failed, longest_us) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (started, cpu_before) = (Instant::now(), cpu_seconds());
     let appenders = (0..THREADS).map(|thread| {
         let (log, failed, longest_us) = (Arc::clone(&log), Arc::clone(&failed), Arc::clone(&longest_us));
-        thread::spawn(move || append(log.as_ref(), thread, group, rate.map(|rate| rate / THREADS), failed, longest_us))
+        thread::spawn(move || append(log.as_ref(), thread, group, load, failed, longest_us))
     });
     let appenders: Vec<_> = appenders.collect();
     let groups: u64 = appenders.into_iter().map(|thread| thread.join().unwrap_or_default()).sum();
+    let of_log_us = cpu_seconds_of_log() * 1e6 / (groups * group).max(1) as f64;
     log.close(Duration::from_secs(60))?;
-    let name = match rate {
-        None => format!("embedded, {group} a group, {} in flight", THREADS * IN_FLIGHT),
-        Some(rate) => format!("embedded, {group} a group, {rate} groups/s asked for"),
+    let name = match load {
+        Load::InFlight(limit) => format!("embedded, {group} a group, {} in flight", THREADS * limit),
+        Load::Rate(rate) => format!("embedded, {group} a group, {} groups/s asked for", THREADS * rate),
     };
     report(&name, groups, groups * group, started, cpu_before);
     let (failed, longest_ms) = (failed.load(Ordering::Relaxed), longest_us.load(Ordering::Relaxed) as f64 / 1e3);
-    println!("    failed groups: {failed}; the longest wait: {longest_ms:.1} ms");
+    println!(
+        "    {of_log_us:.2} of them in the log's threads; failed groups: {failed}; the longest wait: {longest_ms:.1} ms"
+    );
     Ok(())
 }
 
@@ -62,15 +76,18 @@ fn append(
     log: &NdjsonLog,
     thread: u64,
     group: u64,
-    rate: Option<u64>,
+    load: Load,
     failed: Arc<AtomicU64>,
     longest_us: Arc<AtomicU64>,
 ) -> u64 {
     let (sender, receiver) = mpsc::channel();
     let (started, mut groups, mut in_flight) = (Instant::now(), 0, 0);
     while started.elapsed() < RUN {
-        let due = rate.map_or(u64::MAX, |rate| (started.elapsed().as_secs_f64() * rate as f64) as u64);
-        while in_flight < IN_FLIGHT && groups < due {
+        let due = match load {
+            Load::InFlight(limit) => groups + limit - in_flight,
+            Load::Rate(rate) => (started.elapsed().as_secs_f64() * rate as f64) as u64,
+        };
+        while groups < due {
             let mut clicks = Group::with_capacity(group as usize, group as usize * 230);
             for number in 0..group {
                 push(&mut clicks, (groups * group + number) * THREADS + thread);
@@ -88,10 +105,9 @@ fn append(
             );
             (groups, in_flight) = (groups + 1, in_flight + 1);
         }
-        if rate.is_some() {
-            thread::sleep(Duration::from_micros(200));
-        } else if receiver.recv().is_ok() {
-            in_flight -= 1;
+        match load {
+            Load::InFlight(_) => in_flight -= u64::from(receiver.recv().is_ok()),
+            Load::Rate(_) => thread::sleep(Duration::from_millis(1)),
         }
         in_flight -= receiver.try_iter().count() as u64;
     }
@@ -149,7 +165,18 @@ fn report(name: &str, groups: u64, clicks: u64, started: Instant, cpu_before: f6
 
 /// What this process has used so far, in steps of 10 ms.
 fn cpu_seconds() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    seconds_in(Path::new("/proc/self/stat"))
+}
+
+/// What the threads that write the log have used.
+fn cpu_seconds_of_log() -> f64 {
+    let is_of_log = |task: &Path| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("log-"));
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten().map(|task| task.path());
+    tasks.filter(|task| is_of_log(task)).map(|task| seconds_in(&task.join("stat"))).sum()
+}
+
+fn seconds_in(stat: &Path) -> f64 {
+    let stat = fs::read_to_string(stat).unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -23,6 +23,8 @@
 //! - Every line is a record, empty and torn ones included: it is for the decoder to reject them. A last line
 //!   without line break is waited for while the log may grow, and is a record once it cannot.
 //! - Without a control line, a segment's time of last modification stands in for the log time.
+//! - Where the log has a `_synced`, lines behind it are not given: they may not be on disk yet. Where nobody writes any
+//!   more, a log that is read to its end once is read to its real end.
 //! - A position that is no longer in the log is an error, and so is a segment that shrank, was replaced, or appeared
 //!   where the reader had already been.
 //! - Memory is bounded a partition: 16 MiB of a line at most, and two blocks of 8 MiB from an object store.

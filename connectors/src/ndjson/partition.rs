@@ -151,11 +151,14 @@ impl Partition {
     /// Gets more bytes, or finds out why there are none.
     fn step(&mut self) -> Result<Step, SourceError> {
         let Some(current) = &mut self.current else { return self.wait_for_the_first() };
-        if current.at >= current.until && self.lines.pending_bytes() > 0 {
-            if self.follow {
+        if current.at >= current.until {
+            let is_more = self.lines.pending_bytes() > 0;
+            if self.follow && is_more {
                 return self.wait_for_the_mark();
             }
-            current.ended = true;
+            // What lies behind the mark is not even read: a compressed segment may break off there.
+            let is_marked = self.synced.offset().is_some() && self.ahead.is_empty();
+            current.ended |= !self.follow && (is_more || is_marked);
         }
         if current.ended {
             return Ok(Step::Stop(Polled::Ended));

@@ -83,6 +83,11 @@ impl Lane {
         true
     }
 
+    /// How many groups wait for the thread.
+    pub(super) fn waiting(&self) -> usize {
+        locked(&self.queue).groups.len()
+    }
+
     /// The groups in flight, for one to settle.
     pub(super) fn take_in_flight(&self) -> Vec<InFlight> {
         std::mem::take(&mut *locked(&self.in_flight))

@@ -22,6 +22,9 @@ mod folders;
 mod lane;
 mod retention;
 mod shared;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
