@@ -54,6 +54,11 @@ fn bad_usage_is_2() {
     check(folder.path(), &["generate", "--to", "x", "--poison", "2"], 2, "", "a share is from 0 to 1");
     check(folder.path(), &["generate", "--to", "x", "--poison", "0.6", "--late", "0.6"], 2, "", "more than 1");
     check(folder.path(), &["generate", "--to", "ftp://x/y"], 2, "", "cannot generate to `ftp://x/y`");
+    check(folder.path(), &["generate", "--to", "x", "--batch", "2"], 2, "", "--batch is for --to http://… only");
+    check(folder.path(), &["generate", "--to", "https://x"], 2, "", "over plain http only");
+    check(folder.path(), &["generate", "--to", "http://x", "--partitions", "2"], 2, "", "the server finds");
+    let by_time = ["generate", "--to", "http://x", "--for", "1s", "--oracle", "o"];
+    check(folder.path(), &by_time, 2, "", "--oracle needs --clicks or --rate");
 }
 
 #[test]

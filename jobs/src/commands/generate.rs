@@ -1,5 +1,7 @@
 //! `weir generate`: synthetic clicks with a known right answer.
 
+mod http;
+
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -10,17 +12,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Failure;
 use crate::config::parse_duration_ms;
-use crate::generate::{Generated, OracleReader, PartitionBy, Shares, StreamOptions, Target, generate};
+use crate::generate::http::HttpAddress;
+use crate::generate::{Generated, Header, OracleReader, PartitionBy, Shares, StreamOptions, Target, generate};
 use crate::output::{Output, facts, grouped, instant};
 
-/// Writes synthetic clicks to an NDJSON log or a Kafka topic
+/// Writes synthetic clicks to an NDJSON log or a Kafka topic, or posts them to ingest
 #[derive(Debug, Args)]
 #[command(after_help = GUARANTEES)]
 pub(crate) struct GenerateArgs {
     /// Records to write, all kinds together
     #[arg(long, default_value_t = 1_000_000)]
     clicks: u64,
-    /// Where to: a folder (path or file:///…), or kafka://HOST:PORT/TOPIC
+    /// Where to: a folder (path or file:///…), kafka://HOST:PORT/TOPIC, or http://HOST:PORT[/v1/clicks]
     #[arg(long, value_name = "URL")]
     to: String,
     /// Writes the right answer to this file, for `weir verify --oracle`
@@ -82,6 +85,8 @@ pub(crate) struct GenerateArgs {
     /// Share of the clicks that have no click_id
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = share)]
     without_click_id: f64,
+    #[command(flatten)]
+    http: http::HttpArgs,
 }
 
 const GUARANTEES: &str = "\
@@ -90,6 +95,12 @@ Examples:
   weir generate --clicks 100000 --events-per-second 500 --to file:///tmp/clicks/ --poison 0.001 --late 0.001
   weir generate --rate 50000 --clicks 3000000 --to kafka://127.0.0.1:9092/clicks
   weir generate --append --late 1 --clicks 1000 --to clicks/ --oracle oracle.ndjson
+  weir generate --rate 5000 --for 60s --to http://127.0.0.1:8080
+  weir generate --batch 1000 --connections 4 --retry --to http://127.0.0.1:8080 --oracle oracle.ndjson
+
+Over HTTP with --rate the loop is open: request i is due at start + i × batch / rate, and its latency counts from then to
+the last byte of its answer, however late it could be sent. Without --rate it is closed: --connections × --pipeline
+requests are always on their way, and latencies are service times.
 
 What the oracle promises, for a job whose time.out_of_orderness is at least --out-of-order and which keeps the defaults
 otherwise, however fast it reads each partition:
@@ -100,12 +111,24 @@ otherwise, however fast it reads each partition:
     both. Written with --append after a checkpoint of everything before, they are late for certain:
     `weir verify --late-for-certain`;
   - future clicks count on the log's clock being that of the generator, as it is with Kafka's CreateTime and with
-    NDJSON logs, or not after the log's end.";
+    NDJSON logs, or not after the log's end;
+  - over HTTP the edge rejects and finds second copies too, so of these only the most is known that a job can meet; counts
+    and users are as exact, as long as no request is held up for as long as time.allowed_lateness. An oracle is written
+    only if every click got the verdict that it deserves: give --retry where the server may fail.";
 
 pub(crate) fn run(args: &GenerateArgs, output: Output) -> Result<(), Failure> {
+    let header = earlier_header(args)?;
+    let earlier = header.as_ref().map_or(Vec::new(), |read| read.parts.clone());
+    if HttpAddress::is_meant(&args.to) {
+        return http::run(args, header.as_ref(), output);
+    }
+    args.http.refuse()?;
+    if header.is_some_and(|read| read.over_http.is_some()) {
+        return Err(Failure::usage("clicks came to this log over HTTP: append over HTTP too"));
+    }
     let target = Target::parse(&args.to, &args.settings).map_err(Failure::Usage)?;
-    let earlier = earlier_parts(args)?;
-    let options = options(args, &target, &earlier)?;
+    let partitions = partitions(args, &target)?;
+    let options = options(args, args.clicks, (partitions, target.holds_tombstones()), &earlier)?;
     let bar = progress_bar(args.clicks);
     let generated = generate(&options, &earlier, args.append, &target, args.oracle.as_deref(), args.rate, |done| {
         bar.set_position(done)
@@ -114,20 +137,27 @@ pub(crate) fn run(args: &GenerateArgs, output: Output) -> Result<(), Failure> {
     Ok(output.print(&generated?, |summary| describe(summary, &options))?)
 }
 
-/// The parts that the log has already, by its oracle.
-fn earlier_parts(args: &GenerateArgs) -> Result<Vec<StreamOptions>, Failure> {
+/// What the oracle of the log so far says of it.
+fn earlier_header(args: &GenerateArgs) -> Result<Option<Header>, Failure> {
     match &args.oracle {
         Some(path) if args.append => {
             let reader =
                 OracleReader::open(path).context("--append with --oracle needs the oracle of the log so far")?;
-            Ok(reader.header().parts.clone())
+            Ok(Some(reader.header().clone()))
         }
-        _ => Ok(Vec::new()),
+        _ => Ok(None),
     }
 }
 
-fn options(args: &GenerateArgs, target: &Target, earlier: &[StreamOptions]) -> Result<StreamOptions, Failure> {
+/// `log` is how many partitions it has, and whether it can hold records without a value.
+fn options(
+    args: &GenerateArgs,
+    records: u64,
+    log: (u32, bool),
+    earlier: &[StreamOptions],
+) -> Result<StreamOptions, Failure> {
     const DUPLICATES: f64 = 0.01;
+    let (partitions, tombstones) = log;
     let left = (1.0 - args.late - args.future - args.poison).max(0.0);
     let shares = Shares {
         duplicates: args.duplicates.unwrap_or(DUPLICATES.min(left)),
@@ -140,14 +170,14 @@ fn options(args: &GenerateArgs, target: &Target, earlier: &[StreamOptions]) -> R
         return Err(Failure::usage("--duplicates, --late, --future and --poison together are more than 1"));
     }
     let events_per_second = args.events_per_second.or(args.rate).unwrap_or(1_000_000.0);
-    let start_ms = args.start.unwrap_or_else(|| default_start_ms(args, earlier, events_per_second));
+    let start_ms = args.start.unwrap_or_else(|| default_start_ms(args, records, earlier, events_per_second));
     // Where the oracle of the log so far is not known, ids must still differ from those that are in it.
     let generation = if args.append { earlier.len().max(1) as u32 } else { 0 };
     Ok(StreamOptions {
         seed: args.seed,
         generation,
-        records: args.clicks,
-        partitions: partitions(args, target)?,
+        records,
+        partitions,
         partition_by: args.partition_by,
         ads: args.ads,
         ad_skew: args.ad_skew,
@@ -158,7 +188,7 @@ fn options(args: &GenerateArgs, target: &Target, earlier: &[StreamOptions]) -> R
         record_bytes: args.bytes,
         out_of_order_ms: args.out_of_order,
         shares,
-        tombstones: target.holds_tombstones(),
+        tombstones,
     })
 }
 
@@ -171,7 +201,7 @@ fn partitions(args: &GenerateArgs, target: &Target) -> anyhow::Result<u32> {
     }
 }
 
-fn default_start_ms(args: &GenerateArgs, earlier: &[StreamOptions], events_per_second: f64) -> i64 {
+fn default_start_ms(args: &GenerateArgs, records: u64, earlier: &[StreamOptions], events_per_second: f64) -> i64 {
     const MINUTE_MS: i64 = 60_000;
     let now_ms = Utc::now().timestamp_millis();
     if let Some(last) = earlier.last() {
@@ -180,7 +210,7 @@ fn default_start_ms(args: &GenerateArgs, earlier: &[StreamOptions], events_per_s
     if args.rate.is_some() {
         return now_ms;
     }
-    let span_ms = (args.clicks as f64 * 1000.0 / events_per_second) as i64;
+    let span_ms = (records as f64 * 1000.0 / events_per_second) as i64;
     (now_ms - span_ms).div_euclid(MINUTE_MS) * MINUTE_MS
 }
 

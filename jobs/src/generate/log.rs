@@ -47,7 +47,7 @@ impl Target {
         }
         let path = parse_location(text).filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
         path.map(Self::Folder).with_context(|| {
-            format!("cannot generate to `{text}`: give a folder (a path or file:///…) or kafka://HOST:PORT/TOPIC")
+            format!("cannot generate to `{text}`: give a folder (a path or file:///…), kafka://HOST:PORT/TOPIC or http://HOST:PORT")
         })
     }
 

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //!   Stream (slot → what it holds) ──▶ RecordWriter ──▶ ClickLog: NDJSON files or a Kafka topic
+//!        │                                  └─────────▶ http: requests to ingest, at their time
 //!        └──────────────────────────▶ Oracle ────────▶ a file for `weir verify`
 //! ```
 //!
 //! Two runs with the same options write the same bytes. What the oracle promises is in [`stream`]; how its file looks in
 //! [`oracle`].
+
+pub mod http;
 
 mod log;
 mod oracle;
@@ -23,7 +26,7 @@ use serde::Serialize;
 
 pub use log::{ClickLog, Target};
 use oracle::Oracle;
-pub use oracle::{ExpectedTotals, ExpectedWindow, Header, OracleReader};
+pub use oracle::{ExpectedTotals, ExpectedWindow, Header, OracleReader, OverHttp};
 use record::RecordWriter;
 use stream::{Holds, Stream};
 pub use stream::{PartitionBy, Shares, StreamOptions};
@@ -91,7 +94,7 @@ pub fn generate(
     let totals = oracle.as_ref().map(Oracle::totals);
     let parts: Vec<StreamOptions> = earlier.iter().chain([options]).cloned().collect();
     let windows = match (oracle, oracle_path) {
-        (Some(counted), Some(path)) => Some(counted.write(path, &parts)?),
+        (Some(counted), Some(path)) => Some(counted.write(path, &parts, None)?),
         _ => None,
     };
     Ok(Generated {

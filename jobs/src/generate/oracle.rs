@@ -10,6 +10,9 @@
 //! `clicks` and `users` are certain. `late` clicks come on top for a job that had not closed their window yet: whether it
 //! had depends on how fast it read. `parts` holds the options of every part of the log, so that an appended part
 //! can be counted together with those before it.
+//!
+//! Clicks that went over HTTP have `over_http` in the first line too: the edge rejects and drops second copies as well, so
+//! that some of the records never come to the log, and clicks that were sent again may be there more than once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,6 +40,20 @@ pub struct Header {
     pub totals: ExpectedTotals,
     /// What was generated.
     pub parts: Vec<StreamOptions>,
+    /// What is known of a log that clicks came to over HTTP; none where every record was written to the log itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_http: Option<OverHttp>,
+}
+
+/// How many records are in a log that clicks came to over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverHttp {
+    /// Records that are in the log for certain: the server has answered that it accepted them, or they were written there
+    /// without it.
+    pub accepted: u64,
+    /// Clicks that were sent again: each may be in the log once more for that.
+    pub resent: u64,
 }
 
 /// What must become of the records. A late click may turn out counted, if its window was still open.
@@ -121,10 +138,10 @@ impl Oracle {
     }
 
     /// Writes the file, and returns how many windows are in it.
-    pub(super) fn write(mut self, path: &Path, parts: &[StreamOptions]) -> Result<u64> {
+    pub(super) fn write(mut self, path: &Path, parts: &[StreamOptions], over_http: Option<OverHttp>) -> Result<u64> {
         let action = || format!("cannot write oracle {}", path.display());
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path).with_context(action)?);
-        let header = Header { weir_oracle: FORMAT, totals: self.totals, parts: parts.to_vec() };
+        let header = Header { weir_oracle: FORMAT, totals: self.totals, parts: parts.to_vec(), over_http };
         serde_json::to_writer(&mut out, &header).with_context(action)?;
         out.write_all(b"\n").with_context(action)?;
         let mut rows = 0;

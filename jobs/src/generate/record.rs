@@ -60,6 +60,13 @@ impl RecordWriter {
         &self.buffer
     }
 
+    /// The `click_id` of a slot's click.
+    pub(super) fn id(&mut self, origin: u64) -> &[u8] {
+        self.buffer.clear();
+        self.click_id(origin);
+        &self.buffer
+    }
+
     fn usual_layout(&mut self, click: &ClickSpec) {
         self.buffer.push(b'{');
         if click.has_click_id {

@@ -9,7 +9,7 @@ use weir_checkpoints::{
 };
 
 use super::*;
-use crate::generate::{ExpectedWindow, PartitionBy, Shares, StreamOptions, Target, generate};
+use crate::generate::{ExpectedWindow, OverHttp, PartitionBy, Shares, StreamOptions, Target, generate};
 
 /// What a job that made no mistake has left behind: stores in a folder, and the oracle.
 struct World {
@@ -290,5 +290,73 @@ fn a_late_click_may_have_been_counted_unless_it_cannot_have_been() {
     }
     let lenient = world.verify(false);
     assert!(lenient.ok, "{:?}", lenient.checks);
+    assert!(!world.verify(true).ok);
+}
+
+/// A log that clicks came to over HTTP: the edge has kept back all that is no click, and half of the second copies.
+fn behind_an_edge() -> World {
+    let mut world = World::new();
+    let mut totals = world.manifests[1].totals();
+    totals.read -= totals.rejected + totals.duplicate / 2;
+    totals.duplicate -= totals.duplicate / 2;
+    totals.rejected = 0;
+    set_totals(&mut world, totals);
+    let (accepted, resent) = (totals.read, 0);
+    world.say_over_http(OverHttp { accepted, resent });
+    world
+}
+
+fn set_totals(world: &mut World, totals: Totals) {
+    world.manifests[1] = manifest(1, 7, totals, Some(i64::MAX));
+    world.raw_rows = totals.read - totals.rejected;
+}
+
+impl World {
+    fn say_over_http(&self, over_http: OverHttp) {
+        let text = std::fs::read_to_string(&self.oracle).unwrap();
+        let (first, rest) = text.split_once('\n').unwrap();
+        let mut header: serde_json::Value = serde_json::from_str(first).unwrap();
+        header["over_http"] = serde_json::to_value(over_http).unwrap();
+        std::fs::write(&self.oracle, format!("{header}\n{rest}")).unwrap();
+    }
+}
+
+#[test]
+fn what_an_edge_kept_back_is_not_missed() {
+    let world = behind_an_edge();
+    let report = world.verify(true);
+    assert!(report.ok, "{:?}", report.checks);
+    assert_eq!(report.compared.unwrap().windows, world.windows.len() as u64);
+}
+
+#[test]
+fn a_click_that_an_edge_accepted_must_be_there() {
+    let mut world = behind_an_edge();
+    let totals = world.manifests[1].totals();
+    // It does not matter that it would have been a second copy.
+    set_totals(&mut world, Totals { read: totals.read - 1, duplicate: totals.duplicate - 1, ..totals });
+    let broken: Vec<CheckResult> = world.verify(true).checks.into_iter().filter(|check| check.broken > 0).collect();
+    assert!(broken.iter().any(|check| check.examples[0].starts_with("read: ")), "{broken:?}");
+}
+
+#[test]
+fn clicks_may_be_there_once_more_for_each_time_they_were_sent_again() {
+    let mut world = behind_an_edge();
+    let totals = world.manifests[1].totals();
+    let accepted = totals.read;
+    let more = totals.duplicate + 40;
+    set_totals(&mut world, Totals { read: totals.read + 40, duplicate: more, ..totals });
+    world.say_over_http(OverHttp { accepted, resent: 0 });
+    let expected = OracleReader::open(&world.oracle).unwrap().header().totals;
+    let over = more.saturating_sub(expected.duplicate);
+    assert_eq!(world.verify(true).ok, over == 0);
+    world.say_over_http(OverHttp { accepted, resent: 40 });
+    assert!(world.verify(true).ok);
+}
+
+#[test]
+fn a_window_behind_an_edge_is_as_exact() {
+    let mut world = behind_an_edge();
+    world.windows.iter_mut().find(|row| row.window == "5m").unwrap().clicks += 1;
     assert!(!world.verify(true).ok);
 }
