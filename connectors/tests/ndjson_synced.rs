@@ -121,11 +121,20 @@ fn a_log_without_a_mark_is_read_to_its_end() {
 
 #[test]
 fn a_mark_that_appears_counts() {
+    // It is found with the next line, or with a listing before.
+    for idle_ms in [0, 150] {
+        mark_appears_behind_a_reader(Duration::from_millis(idle_ms));
+    }
+}
+
+fn mark_appears_behind_a_reader(idle: Duration) {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("00000000000000000000.ndjson"), "a\nb\n").unwrap();
     let mut follower = open(folder.path(), true);
     assert_eq!(drain(follower.as_mut()), ["a", "b"]);
     let mut writer = NdjsonWriter::open(folder.path(), WriterConfig::default()).unwrap();
+    std::thread::sleep(idle);
+    assert_eq!(drain(follower.as_mut()), [""; 0]);
     writer.append(0, b"c").unwrap();
     writer.flush().unwrap();
     assert_eq!(drain(follower.as_mut()), [""; 0]);

@@ -157,7 +157,7 @@ impl Partition {
                 return self.wait_for_the_mark();
             }
             // What lies behind the mark is not even read: a compressed segment may break off there.
-            let is_marked = self.synced.offset().is_some() && self.ahead.is_empty();
+            let is_marked = self.synced.offset().is_some() && self.ahead.is_empty() && current.skip == 0;
             current.ended |= !self.follow && (is_more || is_marked);
         }
         if current.ended {
@@ -214,6 +214,9 @@ impl Partition {
             Some(listing) => {
                 self.synced.reopen().map_err(|error| self.folder.unreadable("", error))?;
                 self.take_in(listing).map_err(|lost| self.lost(lost))?;
+                if let Some(current) = &mut self.current {
+                    current.limit(self.synced.offset());
+                }
                 Ok(Step::Again)
             }
         }
