@@ -150,7 +150,7 @@ fn check(args: &GenerateArgs) -> Result<(), Failure> {
 fn stream(args: &GenerateArgs, earlier: Option<&Header>) -> Result<StreamOptions, Failure> {
     let parts = earlier.map_or(&[][..], |header| &header.parts);
     let records = args.http.clicks(args);
-    Ok(options(args, records, (1, false), parts)?)
+    options(args, records, (1, false), parts)
 }
 
 fn describe(report: &HttpReport, stream: &StreamOptions) -> String {
