@@ -1,5 +1,5 @@
 //! The least that a server for clicks can do: it reads each body and says that all of it was accepted. What ingest costs
-//! on top of that is its own.
+//! on top of that is its own. Any GET is answered with 200, so that it can be asked whether it is ready.
 //!
 //! `cargo run --release -p weir --example bare_http 127.0.0.1:8080`
 
@@ -12,7 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
@@ -35,6 +35,9 @@ async fn main() -> Result<()> {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.method() == Method::GET {
+        return Ok(response(StatusCode::OK, Bytes::from_static(b"ready\n")));
+    }
     let batch = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/x-ndjson");
     let Ok(body) = request.into_body().collect().await else {
         return Ok(response(StatusCode::BAD_REQUEST, Bytes::new()));

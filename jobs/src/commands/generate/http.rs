@@ -1,11 +1,13 @@
 //! `weir generate --to http://…`: what is told only to that, and what it prints.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{GenerateArgs, duration_ms, options, progress_bar};
 use crate::Failure;
@@ -119,7 +121,7 @@ pub(super) fn run(args: &GenerateArgs, earlier: Option<&Header>, output: Output)
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     signals::watch("stopping: what was sent is waited for", move || told.store(true, Ordering::Relaxed))?;
-    let bar = progress_bar(stream.records);
+    let bar = if options_of_post.duration.is_some() { spinner() } else { progress_bar(stream.records) };
     let show = |done| bar.set_position(done);
     let posted = post(&options_of_post, &stream, earlier, args.oracle.as_deref(), &stop, show);
     bar.finish_and_clear();
@@ -151,7 +153,19 @@ fn check(args: &GenerateArgs) -> Result<(), Failure> {
 fn stream(args: &GenerateArgs, earlier: Option<&Header>) -> Result<StreamOptions, Failure> {
     let parts = earlier.map_or(&[][..], |header| &header.parts);
     let records = args.http.clicks(args);
-    Ok(options(args, records, (1, false), parts)?)
+    options(args, records, (1, false), parts)
+}
+
+/// For a run of which nobody knows how many clicks it will have.
+fn spinner() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {human_pos} clicks, {per_sec}") {
+        spinner.set_style(style);
+    }
+    spinner
 }
 
 fn describe(report: &HttpReport, stream: &StreamOptions) -> String {
