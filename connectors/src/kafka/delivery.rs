@@ -136,7 +136,7 @@ impl Outlet {
     }
 
     fn send_batch(&self, batch: &mut [rd_kafka_message_t], refused: &mut dyn FnMut(Report)) {
-        let (flags, count) = (RD_KAFKA_MSG_F_COPY as i32, batch.len() as i32);
+        let (flags, count) = (RD_KAFKA_MSG_F_COPY, batch.len() as i32);
         // SAFETY: a live topic, and `count` messages whose keys and values live over the call, which copies them.
         let taken =
             unsafe { rd_kafka_produce_batch(self.topic.as_ptr(), CHOSEN_BY_KEY, flags, batch.as_mut_ptr(), count) };
@@ -162,7 +162,7 @@ impl Outlet {
                 rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT,
                 self.topic.as_ptr(),
                 rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS,
-                RD_KAFKA_MSG_F_COPY as i32,
+                RD_KAFKA_MSG_F_COPY,
                 rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE,
                 record.value.as_ptr().cast::<c_void>(),
                 record.value.len(),
