@@ -43,6 +43,7 @@ fn help_teaches_with_examples() {
         check(folder.path(), &[command, "--help"], 0, "Examples:", "");
     }
     check(folder.path(), &["checkpoints", "list", "--help"], 0, "Example:", "");
+    check(folder.path(), &["topics", "create", "--help"], 0, "weir topics create job.toml --partitions 24", "");
 }
 
 #[test]
@@ -70,6 +71,15 @@ fn bad_configuration_is_2() {
     check(folder.path(), &wrong, 2, "", "did you mean `checkpoint.interval`?");
     let out_of_range = ["verify", job.as_str(), "-D", "job.workers=0"];
     check(folder.path(), &out_of_range, 2, "", "a whole number from 1 to 256");
+}
+
+#[test]
+fn topics_are_for_kafka_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = job_file(folder.path(), "log/");
+    check(folder.path(), &["topics", "describe", &job], 2, "", "the job reads NDJSON files");
+    let too_many = ["topics", "create", job.as_str(), "--replication-factor", "1"];
+    check(folder.path(), &too_many, 2, "", "--min-insync-replicas 2 cannot be more than --replication-factor 1");
 }
 
 #[test]

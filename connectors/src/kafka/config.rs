@@ -142,7 +142,9 @@ impl KafkaConfig {
 
     /// For clicks that come in over HTTP: acknowledged by every in-sync replica, and soon.
     ///
-    /// The partitioner is that of Java producers. Batches are small enough for every sensible `max.message.bytes`: a
+    /// Two milliseconds of linger halve what a click costs at 20,000 single clicks a second (28 CPU-us with none, 15 with
+    /// two), since every batch is a request that both sides pay for; more of it only adds to the wait at low rates
+    /// (`examples/kafka_log_speed.rs`). The partitioner is that of Java producers. Batches are small enough for every sensible `max.message.bytes`: a
     /// broker refuses all records of a batch that it finds too large. A connection that is silent for ten seconds is
     /// given up, so that records are sent again well before they time out. The log bounds what is under way itself, so
     /// the client's own bounds are out of its way.

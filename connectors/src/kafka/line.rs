@@ -43,13 +43,12 @@ pub(super) struct Held {
 impl Held {
     /// Makes room for a group, unless that would be more than the capacity.
     pub(super) fn add(&self, records: u64, bytes: u64, capacity_bytes: u64) -> bool {
-        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if held.saturating_add(bytes) > capacity_bytes {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+        let more = |held: u64| held.checked_add(bytes).filter(|sum| *sum <= capacity_bytes);
+        let fits = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        if fits {
+            self.records.fetch_add(records, Ordering::Relaxed);
         }
-        self.records.fetch_add(records, Ordering::Relaxed);
-        true
+        fits
     }
 
     fn remove(&self, records: u64, bytes: u64) {
@@ -129,12 +128,11 @@ impl Line {
             match self.outlet.next(wait) {
                 None => {}
                 Some(Event::Reports(reports)) => self.take_in(reports),
-                Some(Event::Error(failure, reason)) => {
-                    if self.hear(failure, &reason) && broken_at.is_none() {
-                        broken_at = Some(Instant::now());
-                        self.outlet.purge();
-                    }
+                Some(Event::Error(failure, reason)) if self.hear(failure, &reason) && broken_at.is_none() => {
+                    broken_at = Some(Instant::now());
+                    self.outlet.purge();
                 }
+                Some(Event::Error(..)) => {}
             }
         }
         Ended::Closed

@@ -3,10 +3,8 @@
 //! Who leads and who is in sync is asked for each time. `min.insync.replicas` hardly ever changes and costs a client of
 //! its own to ask for, so the answer is kept for a while; where the cluster does not tell, one replica is enough.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use std::sync::Arc;
 
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;

@@ -19,6 +19,9 @@ use crate::output::{Output, table};
 const CLICKS: &str = "clicks";
 const LETTERS: &str = "dead letters";
 
+/// The state of a topic that is not there.
+const MISSING: &str = "missing";
+
 /// Letters are evidence and are kept whole, however large; one partition holds them.
 const LETTER_BYTES: &str = "10000000";
 const LETTER_PARTITIONS: u32 = 1;
@@ -119,6 +122,18 @@ impl Line {
         }
     }
 
+    /// What becomes of the topic's records when a broker is lost.
+    fn verdict(&self) -> Option<String> {
+        match (self.state, self.risks.is_empty(), self.holds) {
+            (MISSING, ..) => None,
+            (_, true, _) => Some("any one broker may be lost, and no record with it".to_owned()),
+            (_, false, LETTERS) => {
+                Some(format!("a dead letter can be lost when one broker is lost: {}", self.risks.join(", ")))
+            }
+            (_, false, _) => Some(warning(&self.risks)),
+        }
+    }
+
     fn row(&self) -> Vec<String> {
         let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         vec![
@@ -145,8 +160,8 @@ fn print(lines: &Vec<Line>, output: Output) -> Result<(), Failure> {
             for difference in &line.differs {
                 text.push_str(&format!("topic {} differs: {difference}\n", line.topic));
             }
-            if !line.risks.is_empty() {
-                text.push_str(&format!("topic {}: {}\n", line.topic, warning(&line.risks)));
+            if let Some(verdict) = line.verdict() {
+                text.push_str(&format!("topic {}: {verdict}\n", line.topic));
             }
         }
         text
@@ -256,12 +271,12 @@ fn describe(args: &DescribeArgs, output: Output) -> Result<(), Failure> {
     let mut lines = Vec::new();
     for (topic, holds) in [(&kafka.topic, CLICKS), (&kafka.dead_letter_topic, LETTERS)] {
         let found = topics.describe(topic).map_err(anyhow::Error::from)?;
-        let state = if found.is_some() { "exists" } else { "missing" };
+        let state = if found.is_some() { "exists" } else { MISSING };
         lines.push(Line::of(topic, holds, state, found.as_ref()));
     }
     print(&lines, output)?;
     let missing: Vec<&str> =
-        lines.iter().filter(|line| line.state == "missing").map(|line| line.topic.as_str()).collect();
+        lines.iter().filter(|line| line.state == MISSING).map(|line| line.topic.as_str()).collect();
     if missing.is_empty() {
         return Ok(());
     }
