@@ -5,6 +5,7 @@
 mod crash;
 mod disk;
 mod harness;
+mod kafka;
 mod ndjson;
 mod suite;
 
@@ -31,3 +32,5 @@ macro_rules! contract {
 
 contract!(ndjson_one_partition, crate::ndjson::Embedded { partitions: 1, segment_bytes: 4_000 });
 contract!(ndjson_three_partitions, crate::ndjson::Embedded { partitions: 3, segment_bytes: 1 << 20 });
+contract!(kafka_one_partition, crate::kafka::Topic { partitions: 1, region: None });
+contract!(kafka_three_partitions, crate::kafka::Topic { partitions: 3, region: Some("eu-1") });
