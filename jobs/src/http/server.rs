@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::Request;
@@ -188,16 +188,30 @@ async fn serve_http(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), String> {
     let builder = builder(settings);
+    let begun = Arc::new(AtomicBool::new(false));
+    let first = Arc::clone(&begun);
     let service = service_fn(move |request| {
+        first.store(true, Ordering::Relaxed);
         let handler = Arc::clone(&handler);
         async move { Ok::<_, Infallible>(handler.handle(peer, request).await) }
     });
     let mut connection = pin!(builder.serve_connection(stream, service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    // The library's own limit begins with the first bytes that tell the protocol.
+    let mut first_is_due = pin!(tokio::time::sleep(settings.head_timeout));
+    let mut watching = true;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = first_is_due.as_mut(), if watching => {
+                if !begun.load(Ordering::Relaxed) {
+                    return Err("no request in time".to_owned());
+                }
+                watching = false;
+            }
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
         }
     };
     ended.map_err(|error| error.to_string())

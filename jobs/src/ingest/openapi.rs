@@ -21,7 +21,7 @@ pub(super) fn text() -> String {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(post_clicks, livez, readyz, metrics),
-    components(schemas(Click, ClickVerdict, ClickStatus, BatchVerdict, RejectedClick, Problem))
+    components(schemas(Click, ClickVerdict, ClickStatus, BatchVerdict, AnyVerdict, RejectedClick, Problem))
 )]
 struct Document;
 
@@ -48,6 +48,15 @@ struct Click {
     user_agent: Option<String>,
 }
 
+/// The answer to several clicks, or to one that was taken before.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "it only describes what is answered")]
+enum AnyVerdict {
+    Batch(BatchVerdict),
+    Click(ClickVerdict),
+}
+
 /// Take clicks: one object, an array, or one object a line.
 #[utoipa::path(
     post,
@@ -67,7 +76,7 @@ struct Click {
     responses(
         (status = 202, description = "The click is in the log", body = ClickVerdict),
         (status = 200, description = "Several clicks, each with its verdict; or one that was taken before",
-         content((BatchVerdict = "application/json"))),
+         body = AnyVerdict),
         (status = 400, description = "Not a click, or a body that cannot be read", body = Problem,
          content_type = "application/problem+json"),
         (status = 401, description = "No API key, or one that is not known", body = Problem,

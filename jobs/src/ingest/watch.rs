@@ -76,10 +76,12 @@ async fn every(period: Duration, mut look: impl FnMut()) {
 
 /// The log itself refuses what does not fit; this only refuses earlier, and for all.
 async fn watch_buffer(service: &Service) {
-    let capacity = service.clicks.log.load().capacity_bytes;
-    let mut signal = Signal::new(capacity / 10 * 9, capacity / 2);
+    const FULL_PER_MILLE: u64 = 1000;
+    let mut signal = Signal::new(FULL_PER_MILLE * 9 / 10, FULL_PER_MILLE / 2);
     every(LOOK_EVERY, || {
-        service.clicks.overload.set(Cause::Buffer, signal.update(service.clicks.log.load().bytes));
+        let load = service.clicks.log.load();
+        let per_mille = load.bytes * FULL_PER_MILLE / load.capacity_bytes.max(1);
+        service.clicks.overload.set(Cause::Buffer, signal.update(per_mille));
     })
     .await;
 }

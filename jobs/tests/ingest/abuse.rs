@@ -63,33 +63,6 @@ fn heads_are_limited() {
 }
 
 #[test]
-fn ten_thousand_idle_connections_cost_little() {
-    let server = Server::start(&[]);
-    // Both ends are in this process: with its own files that is as many as most systems allow.
-    let wanted = (open_files_allowed().saturating_sub(500) / 2).min(10_000);
-    let before = resident_bytes();
-    let idle: Vec<TcpStream> = (0..wanted).map(|_| TcpStream::connect(server.address).unwrap()).collect();
-    let started = Instant::now();
-    post_json(server.address, CLICK).expect(202);
-    assert!(started.elapsed() < Duration::from_secs(10));
-    let each = resident_bytes().saturating_sub(before) / wanted as u64;
-    println!("{wanted} idle connections, {each} bytes each");
-    assert!(each < 20_000, "{each} bytes for an idle connection");
-    drop(idle);
-}
-
-fn open_files_allowed() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
-}
-
-fn resident_bytes() -> u64 {
-    let pages: u64 = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
-#[test]
 fn connections_beyond_the_limit_wait_for_a_place() {
     let server = Server::start(&["ingest.limits.connections=3"]);
     let mut first: Vec<Client> = (0..3).map(|_| Client::connect(server.address)).collect();
@@ -239,10 +212,10 @@ fn damaged_requests_do_no_harm() {
         )
         .into_bytes();
         for _ in 0..random.random_range(0..6) {
-            let at = random.random_range(0..bytes.len());
+            let at = random.random_range(0..bytes.len().max(1));
             match random.random_range(0..4) {
-                0 => bytes[at] = random.random(),
-                1 => drop(bytes.remove(at)),
+                0 if !bytes.is_empty() => bytes[at] = random.random(),
+                1 if !bytes.is_empty() => drop(bytes.remove(at)),
                 2 => bytes.insert(at, *b"\r\n\0:;{}\"\xff0".choose(&mut random).unwrap()),
                 _ => bytes.truncate(at.max(1)),
             }
