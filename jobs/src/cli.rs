@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, generate, ingest, run, topics, verify};
+use crate::commands::{check, checkpoints, generate, ingest, run, topics, up, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
-/// Counts ad clicks exactly once: from Kafka or NDJSON logs to one-minute, five-minute and hourly windows in Delta tables.
+/// Counts ad clicks exactly once: from HTTP, Kafka or NDJSON logs to one-minute, five-minute and hourly windows in Delta tables.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -20,6 +20,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  weir up --demo
   weir generate --clicks 1000000 --to clicks/ --oracle oracle.ndjson
   weir check job.toml
   weir run job.toml
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Ingest(ingest::IngestArgs),
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
+    Up(up::UpArgs),
     Verify(verify::VerifyArgs),
 }
 

@@ -76,7 +76,7 @@ pub(super) fn embedded_log(
             tracing::info!(segments = removed.segments, bytes = removed.bytes, "old segments of the log were deleted");
         }
     };
-    Ok((log, Watched { folder: Some(folder), lag, retain: Some(Box::new(retain)) }))
+    Ok((log, Watched { folder: Some(folder), lag, retain: Some(Box::new(retain)), job: None }))
 }
 
 /// While it is not known what the job still needs, nothing is deleted.

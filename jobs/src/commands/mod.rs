@@ -8,6 +8,7 @@ mod ingest_wiring;
 pub(crate) mod run;
 mod signals;
 pub(crate) mod topics;
+pub(crate) mod up;
 pub(crate) mod verify;
 mod wiring;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ingest(args) => ingest::run(&args, output),
         Command::Run(args) => run::run(&args, output),
         Command::Topics(command) => topics::run(&command, output),
+        Command::Up(args) => up::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),
     }
 }

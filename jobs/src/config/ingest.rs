@@ -163,7 +163,7 @@ pub struct ProxyConfig {
 impl IngestConfig {
     /// Reads a job file, if there is one, with the environment and `-D` definitions on top.
     pub fn load(path: Option<&Path>, definitions: &[String]) -> Result<Self, ConfigError> {
-        validate(&Layers::load(path, definitions)?)
+        validate(&Layers::load("", path, definitions)?)
     }
 }
 

@@ -53,8 +53,9 @@ impl fmt::Display for Origin {
 }
 
 impl Layers {
-    /// Reads the defaults, a job file, the environment and `-D` definitions.
-    pub(super) fn load(path: Option<&Path>, definitions: &[String]) -> Result<Self, ConfigError> {
+    /// Reads the defaults, a job file, the environment and `-D` definitions. `more_defaults` are those of a command, as
+    /// TOML.
+    pub(super) fn load(more_defaults: &str, path: Option<&Path>, definitions: &[String]) -> Result<Self, ConfigError> {
         let text = path.map(|path| {
             let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
             std::fs::read_to_string(path).map(|text| (text, path)).map_err(unreadable)
@@ -63,17 +64,19 @@ impl Layers {
         // Variables that are not UTF-8 can be none of ours.
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::parse(file.as_ref().map(|(text, path)| (text.as_str(), *path)), environment, definitions)
+        Self::parse(more_defaults, file.as_ref().map(|(text, path)| (text.as_str(), *path)), environment, definitions)
     }
 
     /// The same with everything given.
     pub(super) fn parse(
+        more_defaults: &str,
         file: Option<(&str, &Path)>,
         environment: impl Iterator<Item = (String, String)>,
         definitions: &[String],
     ) -> Result<Self, ConfigError> {
         let mut layers = Self::default();
         layers.add_toml(DEFAULTS, Path::new("the built-in defaults"), &Origin::Default)?;
+        layers.add_toml(more_defaults, Path::new("the command's defaults"), &Origin::Default)?;
         if let Some((text, path)) = file {
             layers.add_toml(text, path, &Origin::File(path.to_owned()))?;
         }

@@ -13,6 +13,7 @@ mod keys;
 mod layers;
 mod reader;
 mod source;
+mod up;
 mod validate;
 mod values;
 
@@ -28,6 +29,7 @@ pub use ingest::{
 };
 use layers::Layers;
 pub use layers::Origin;
+pub use up::UpConfig;
 pub use values::{format_duration_ms, is_name, parse_duration_ms, parse_location};
 
 /// All keys with their defaults and what they mean.
@@ -134,7 +136,7 @@ pub struct ArchiveConfig {
 impl JobConfig {
     /// Reads a job file, with the environment and `-D` definitions on top.
     pub fn load(path: &Path, definitions: &[String]) -> Result<Self, ConfigError> {
-        validate::job(&Layers::load(Some(path), definitions)?)
+        validate::job(&Layers::load("", Some(path), definitions)?)
     }
 
     /// The same with everything given.
@@ -144,7 +146,7 @@ impl JobConfig {
         environment: impl Iterator<Item = (String, String)>,
         definitions: &[String],
     ) -> Result<Self, ConfigError> {
-        validate::job(&Layers::parse(Some((text, path)), environment, definitions)?)
+        validate::job(&Layers::parse("", Some((text, path)), environment, definitions)?)
     }
 }
 

@@ -98,32 +98,21 @@ pub(super) struct Gauges {
     pub(super) connections: Arc<AtomicUsize>,
 }
 
-/// All figures in the Prometheus text format.
-pub(super) struct Exposition {
-    registry: Registry,
-}
-
-impl Exposition {
-    pub(super) fn new(metrics: &IngestMetrics, gauges: Gauges) -> Self {
-        let mut registry = Registry::with_prefix("weir_ingest");
-        registry.register("requests", "Requests by the status of their answer", metrics.requests.clone());
-        registry.register("clicks_accepted", "Clicks that went into the log", metrics.accepted.clone());
-        registry.register("clicks_duplicate", "Clicks that were in the log already", metrics.duplicate.clone());
-        registry.register("clicks_rejected", "Items that are no clicks, by reason", metrics.rejected.clone());
-        registry.register("body_bytes", "Bytes of bodies, decompressed", metrics.body_bytes.clone());
-        let requests = "Time from a request's head to its answer";
-        registry.register("request_duration_seconds", requests, metrics.request_seconds.clone());
-        let appends = "Time until the log has a group of clicks";
-        registry.register("log_append_duration_seconds", appends, metrics.log_seconds.clone());
-        registry.register_collector(Box::new(gauges));
-        Self { registry }
-    }
-
-    pub(super) fn text(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
-    }
+/// All figures of ingest.
+pub(super) fn registry(metrics: &IngestMetrics, gauges: Gauges) -> Registry {
+    let mut root = Registry::default();
+    let registry = root.sub_registry_with_prefix("weir_ingest");
+    registry.register("requests", "Requests by the status of their answer", metrics.requests.clone());
+    registry.register("clicks_accepted", "Clicks that went into the log", metrics.accepted.clone());
+    registry.register("clicks_duplicate", "Clicks that were in the log already", metrics.duplicate.clone());
+    registry.register("clicks_rejected", "Items that are no clicks, by reason", metrics.rejected.clone());
+    registry.register("body_bytes", "Bytes of bodies, decompressed", metrics.body_bytes.clone());
+    let requests = "Time from a request's head to its answer";
+    registry.register("request_duration_seconds", requests, metrics.request_seconds.clone());
+    let appends = "Time until the log has a group of clicks";
+    registry.register("log_append_duration_seconds", appends, metrics.log_seconds.clone());
+    registry.register_collector(Box::new(gauges));
+    root
 }
 
 impl fmt::Debug for Gauges {

@@ -38,12 +38,14 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use tokio::sync::watch as channel;
 use weir_connectors::log::Log;
+use weir_dataflow::JobMetrics;
 
 use crate::config::IngestConfig;
 use crate::http::body::Budget;
 use crate::http::client::TrustedProxies;
 use crate::http::cors::Cors;
 use crate::http::{Certificates, HttpServer, ServerSettings};
+use crate::metrics::Exposition;
 
 pub(crate) use keys::new_key;
 pub use needed::Needed;
@@ -51,7 +53,7 @@ pub use watch::{Lag, Watched};
 
 use clicks::Clicks;
 use clients::Clients;
-use metrics::{Exposition, Gauges, IngestMetrics};
+use metrics::{Gauges, IngestMetrics};
 use overload::Overload;
 use recent::Recent;
 use service::{Health, Service};
@@ -89,7 +91,7 @@ impl Ingest {
                 .with_context(|| format!("cannot listen on {}; choose another ingest.listen", config.listen))?
         };
         let address = server.address().context("the server has no address")?;
-        let service = Arc::new(service(&config, &log, &server)?);
+        let service = Arc::new(service(&config, &log, &server, watched.job.clone())?);
         let (stop, stopped) = channel::channel(false);
         let drain_timeout = config.drain_timeout;
         let watch = watch::run(Arc::clone(&service), config.clone(), certificates, watched, stopped.clone());
@@ -122,7 +124,12 @@ impl Ingest {
     }
 }
 
-fn service(config: &IngestConfig, log: &Arc<dyn Log>, server: &HttpServer) -> Result<Service> {
+fn service(
+    config: &IngestConfig,
+    log: &Arc<dyn Log>,
+    server: &HttpServer,
+    job: Option<(String, Arc<JobMetrics>)>,
+) -> Result<Service> {
     let recent = Arc::new(Recent::new(config.recent.window, config.recent.max_ids));
     let (overload, metrics) = (Arc::<Overload>::default(), Arc::<IngestMetrics>::default());
     let budget = Budget::new(config.limits.memory_bytes);
@@ -133,8 +140,13 @@ fn service(config: &IngestConfig, log: &Arc<dyn Log>, server: &HttpServer) -> Re
         budget: budget.clone(),
         connections: server.open_connections(),
     };
+    let mut exposition = Exposition::of(metrics::registry(&metrics, gauges));
+    if let Some((name, metrics)) = &job {
+        exposition.add_job(name, Arc::clone(metrics));
+    }
     Ok(Service {
-        exposition: Exposition::new(&metrics, gauges),
+        exposition,
+        job: job.map(|(_, metrics)| metrics),
         clicks: Clicks {
             log: Arc::clone(log),
             recent,

@@ -10,17 +10,28 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use weir_dataflow::JobMetrics;
 
 use super::clicks::Clicks;
-use super::metrics::{Exposition, IngestMetrics};
+use super::metrics::IngestMetrics;
 use super::openapi;
 use super::overload::Cause;
 use crate::http::cors::Cors;
 use crate::http::problem::Problem;
 use crate::http::{Answer, Handler, Peer};
+use crate::metrics::Exposition;
 
 const CLICKS: &str = "/v1/clicks";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const INDEX: &str = "\
+Weir takes ad clicks here.
+
+  POST /v1/clicks       one click, an array, or one a line
+  GET  /openapi.json    what that takes and answers
+  GET  /metrics         figures for Prometheus
+  GET  /livez, /readyz  whether the process is alive, and can take clicks
+";
 
 /// Ingest's handler.
 pub(super) struct Service {
@@ -29,6 +40,8 @@ pub(super) struct Service {
     pub(super) metrics: Arc<IngestMetrics>,
     pub(super) exposition: Exposition,
     pub(super) health: Health,
+    /// A job in the same process.
+    pub(super) job: Option<Arc<JobMetrics>>,
 }
 
 /// Whether the process should be sent requests.
@@ -84,7 +97,8 @@ impl Service {
     fn page(&self, request: &Request<Incoming>) -> Answer {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
-            "/livez" | "/readyz" | "/metrics" | "/openapi.json" if !is_read => method_not_allowed("GET, HEAD"),
+            "/" | "/livez" | "/readyz" | "/metrics" | "/openapi.json" if !is_read => method_not_allowed("GET, HEAD"),
+            "/" => text(StatusCode::OK, "text/plain", INDEX),
             "/livez" => text(StatusCode::OK, "text/plain", "alive\n"),
             "/readyz" => self.readyz(),
             "/metrics" => match self.exposition.text() {
@@ -104,6 +118,9 @@ impl Service {
             (Err(reason), _) => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("not ready: {reason}\n")),
             (_, Some(cause)) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("not ready: {}\n", cause.detail()))
+            }
+            _ if self.job.as_ref().is_some_and(|job| !job.ready()) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready: the job's state is being restored\n")
             }
             (Ok(()), None) => text(StatusCode::OK, "text/plain", "ready\n"),
         }

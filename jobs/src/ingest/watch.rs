@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
+use weir_dataflow::JobMetrics;
 
 use super::overload::{Cause, LOOK_EVERY, Signal};
 use super::service::Service;
@@ -32,6 +33,8 @@ pub struct Watched {
     pub lag: Option<Lag>,
     /// Deletes what the log need not keep.
     pub retain: Option<Box<dyn FnMut() + Send>>,
+    /// A job that runs in the same process: its name and its figures.
+    pub job: Option<(String, Arc<JobMetrics>)>,
 }
 
 /// Looks until it is told to stop.
@@ -42,7 +45,7 @@ pub(super) async fn run(
     watched: Watched,
     mut stop: Receiver<bool>,
 ) {
-    let Watched { folder, lag, retain } = watched;
+    let Watched { folder, lag, retain, job: _ } = watched;
     tokio::join!(
         until_stopped(stop.clone(), watch_buffer(&service)),
         until_stopped(stop.clone(), watch_log(Arc::clone(&service))),

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use weir_dataflow::JobMetrics;
 
-/// Writes a job's figures as text.
+/// Writes figures as text.
 #[derive(Debug)]
 pub struct Exposition {
     registry: Registry,
@@ -25,10 +25,21 @@ impl Exposition {
     /// The figures of the job called `job`.
     #[must_use]
     pub fn new(job: &str, metrics: Arc<JobMetrics>) -> Self {
-        let labels = [("job".into(), job.to_owned().into())];
-        let mut registry = Registry::with_prefix_and_labels("weir", labels.into_iter());
-        registry.register_collector(Box::new(Figures { metrics }));
+        let mut exposition = Self { registry: Registry::default() };
+        exposition.add_job(job, metrics);
+        exposition
+    }
+
+    /// The figures that are in a registry.
+    pub(crate) fn of(registry: Registry) -> Self {
         Self { registry }
+    }
+
+    /// Adds those of a job.
+    pub(crate) fn add_job(&mut self, job: &str, metrics: Arc<JobMetrics>) {
+        let label = ("job".into(), job.to_owned().into());
+        let registry = self.registry.sub_registry_with_prefix("weir").sub_registry_with_label(label);
+        registry.register_collector(Box::new(Figures { metrics }));
     }
 
     /// The figures of this moment.

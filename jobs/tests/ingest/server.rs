@@ -42,7 +42,7 @@ impl Server {
         let definitions: Vec<String> =
             fixed.into_iter().chain([url]).chain(definitions.iter().map(|text| (*text).to_owned())).collect();
         let config = IngestConfig::load(None, &definitions).unwrap();
-        let watched = Watched { folder: Some(folder.path().to_owned()), lag, retain: None };
+        let watched = Watched { folder: Some(folder.path().to_owned()), lag, ..Watched::default() };
         let ingest = Ingest::start(config, log, watched).unwrap();
         Self { address: ingest.address(), folder, ingest: Some(ingest) }
     }
