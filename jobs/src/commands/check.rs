@@ -10,7 +10,7 @@ use weir_connectors::kafka::{KafkaConfig, KafkaTopics};
 use crate::Failure;
 use crate::cli::JobArgs;
 use crate::commands::{load, open_store, topics, wiring};
-use crate::config::{DEFAULTS, JobConfig, SourceConfig, format_duration_ms};
+use crate::config::{DEFAULTS, IngestConfig, JobConfig, SourceConfig, format_duration_ms};
 use crate::output::{Output, print_text, table};
 
 /// Checks a job file, and whether its source and stores can be reached
@@ -77,6 +77,7 @@ pub(crate) fn run(args: &CheckArgs, output: Output) -> Result<(), Failure> {
     };
     let arguments = JobArgs { job, definitions: args.definitions.clone() };
     let config = load(&arguments)?;
+    let ingest = IngestConfig::load(Some(&arguments.job), &arguments.definitions)?;
     let source = check_source(&config);
     let durability = match &config.source {
         SourceConfig::Kafka(kafka) if source.ok => check_durability(kafka),
@@ -87,6 +88,8 @@ pub(crate) fn run(args: &CheckArgs, output: Output) -> Result<(), Failure> {
     checks.extend(durability);
     checks.push(check_store("checkpoints", config.checkpoint.url.as_str(), &config.name));
     checks.push(check_store("tables", config.tables.url.as_str(), &config.name));
+    let files = crate::ingest::check_files(&ingest).map_err(|error| format!("{error:#}"));
+    checks.push(Check::of("ingest", ingest.listen.to_string(), files));
     output.print(&checks, |checks| table(&["", "what", "where", "result"], &[], checks.iter().map(Check::row)))?;
     let failed: Vec<&str> = checks.iter().filter(|check| !check.ok).map(|check| check.what).collect();
     if failed.is_empty() {

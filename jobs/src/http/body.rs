@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_was_compressed_comes_back() {
-        let text: Vec<u8> = (0..300_000u32).map(|number| (number * number >> 7) as u8).collect();
+        let text: Vec<u8> = (0..300_000u32).map(|number| ((number * number) >> 7) as u8).collect();
         for bytes in [&text[..], b"", b"x"] {
             for (encoding, sent) in compressed(bytes) {
                 for piece in [1, 7, 1000, usize::MAX] {

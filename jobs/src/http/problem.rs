@@ -13,8 +13,18 @@ use super::Answer;
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Why a request was refused.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone)]
 pub struct Problem {
+    status: StatusCode,
+    reason: &'static str,
+    detail: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A problem as it is sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
     /// `urn:weir:problem:` and the reason.
     #[serde(rename = "type")]
     kind: String,
@@ -23,25 +33,16 @@ pub struct Problem {
     /// The HTTP status.
     status: u16,
     /// What was wrong with this request.
-    detail: String,
+    detail: &'a str,
     /// The reason, for programs.
     reason: &'static str,
-    #[serde(skip)]
-    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// A problem with a status, a reason for programs and a detail for people.
     #[must_use]
     pub fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            kind: format!("urn:weir:problem:{reason}"),
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            detail: detail.into(),
-            reason,
-            headers: Vec::new(),
-        }
+        Self { status, reason, detail: detail.into(), headers: Vec::new() }
     }
 
     /// Says when to come back, in seconds, at least one.
@@ -63,19 +64,20 @@ impl Problem {
         self.reason
     }
 
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-    }
-
     /// The answer.
     #[must_use]
     pub fn into_answer(self) -> Answer {
-        // A problem has texts and a number: that is always JSON.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut answer = Response::new(Full::new(Bytes::from(body)));
-        *answer.status_mut() = self.status();
+        let body = ProblemBody {
+            kind: format!("urn:weir:problem:{}", self.reason),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            reason: self.reason,
+        };
+        // Texts and a number are always JSON.
+        let bytes = serde_json::to_vec(&body).unwrap_or_default();
+        let mut answer = Response::new(Full::new(Bytes::from(bytes)));
+        *answer.status_mut() = self.status;
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         for (name, value) in self.headers {
             answer.headers_mut().insert(name, value);

@@ -15,6 +15,8 @@ const FAILURES: u32 = 16;
 /// The first pause, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// Another one may try after this time, where the last one never came to the log or is still waiting for it.
+const TRY_EVERY: Duration = Duration::from_secs(1);
 
 /// Closed at first.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Breaker {
                 .try_at_ms
                 .compare_exchange(
                     try_at_ms,
-                    now_ms + LONGEST_PAUSE.as_millis() as u64,
+                    now_ms + TRY_EVERY.as_millis() as u64,
                     Ordering::Relaxed,
                     Ordering::Relaxed,
                 )

@@ -45,6 +45,9 @@ const GROUPS_ON_THEIR_WAY: usize = 4;
 /// What listing one rejected click takes in memory, about.
 const REJECTED_BYTES: usize = 160;
 
+/// What a request takes in memory besides its body, about. It bounds how many there are at a time.
+const REQUEST_BYTES: usize = 4096;
+
 /// The endpoint.
 pub(super) struct Clicks {
     pub(super) log: Arc<dyn Log>,
@@ -89,12 +92,14 @@ impl Clicks {
         if let Some(cause) = self.overload.check() {
             return Err(refused(cause));
         }
+        let mut reservation = self.budget.reservation();
+        reservation.grow(REQUEST_BYTES).map_err(unreadable)?;
         let shape = Shape::of(&head.headers)?;
         let address = self.proxies.client(peer.address.ip(), &head.headers);
         let mut request = Posted {
             client: self.clients.admit(head, address)?,
             sender: Sender::of(address, &head.headers)?,
-            reservation: self.budget.reservation(),
+            reservation,
             standing: None,
         };
         let reader = self.reader(&head.headers, body, shape)?;
@@ -329,12 +334,15 @@ fn refused(cause: Cause) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", cause.detail()).retry_after(cause.retry_after_seconds())
 }
 
+/// A valid click that the log refuses is nothing that its sender could change: somebody must set the log right, and until then
+/// the click is kept by its sender.
 fn not_in_log(error: LogError) -> Problem {
     match error {
         LogError::Full { .. } => refused(Cause::Buffer),
         LogError::Unavailable { .. } => refused(Cause::Log),
-        LogError::Refused { reason, .. } => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the log refuses a click: {reason}"))
+        LogError::Refused { .. } => {
+            tracing::error!(%error, "valid clicks are refused by the log; for Kafka, see the topic's max.message.bytes");
+            refused(Cause::Log)
         }
     }
 }

@@ -124,6 +124,22 @@ impl Ingest {
     }
 }
 
+/// Whether the files that a configuration names can be used.
+pub(crate) fn check_files(config: &IngestConfig) -> Result<String> {
+    if let Some(tls) = &config.tls {
+        Certificates::load(&tls.certificate, &tls.key)?;
+    }
+    Clients::new(config)?;
+    let tls = if config.tls.is_some() { "TLS" } else { "no TLS" };
+    let keys = match &config.auth {
+        None => "no API keys",
+        Some(auth) if auth.required => "API keys required",
+        Some(_) => "API keys known",
+    };
+    let region = config.region.as_deref().map_or_else(String::new, |region| format!(", region {region}"));
+    Ok(format!("{tls}, {keys}{region}"))
+}
+
 fn service(
     config: &IngestConfig,
     log: &Arc<dyn Log>,

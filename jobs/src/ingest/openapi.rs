@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use super::verdict::{BatchVerdict, ClickStatus, ClickVerdict, RejectedClick};
-use crate::http::problem::Problem;
+use crate::http::problem::ProblemBody;
 
 /// The document as JSON.
 pub(super) fn text() -> String {
@@ -21,7 +21,7 @@ pub(super) fn text() -> String {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(post_clicks, livez, readyz, metrics),
-    components(schemas(Click, ClickVerdict, ClickStatus, BatchVerdict, AnyVerdict, RejectedClick, Problem))
+    components(schemas(Click, ClickVerdict, ClickStatus, BatchVerdict, AnyVerdict, RejectedClick, ProblemBody))
 )]
 struct Document;
 
@@ -77,21 +77,21 @@ enum AnyVerdict {
         (status = 202, description = "The click is in the log", body = ClickVerdict),
         (status = 200, description = "Several clicks, each with its verdict; or one that was taken before",
          body = AnyVerdict),
-        (status = 400, description = "Not a click, or a body that cannot be read", body = Problem,
+        (status = 400, description = "Not a click, or a body that cannot be read", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or one that is not known", body = Problem,
+        (status = 401, description = "No API key, or one that is not known", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 405, description = "Not POST", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body came too slowly", body = Problem,
+        (status = 405, description = "Not POST", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 408, description = "The body came too slowly", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 413, description = "Too large", body = Problem, content_type = "application/problem+json"),
-        (status = 415, description = "A content type or encoding that is not understood", body = Problem,
+        (status = 413, description = "Too large", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "A content type or encoding that is not understood", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 422, description = "Idempotency-Key and click_id differ, or a key for several clicks", body = Problem,
+        (status = 422, description = "Idempotency-Key and click_id differ, or a key for several clicks", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 429, description = "More clicks than this client may send; see Retry-After", body = Problem,
+        (status = 429, description = "More clicks than this client may send; see Retry-After", body = ProblemBody,
          content_type = "application/problem+json"),
-        (status = 503, description = "Clicks could not be kept at this moment; see Retry-After", body = Problem,
+        (status = 503, description = "Clicks could not be kept at this moment; see Retry-After", body = ProblemBody,
          content_type = "application/problem+json")
     )
 )]

@@ -31,10 +31,10 @@ impl Shape {
         let text = value.to_str().unwrap_or_default();
         let media_type = text.split(';').next().unwrap_or_default().trim();
         let is = |name: &&str| media_type.eq_ignore_ascii_case(name);
-        if ["application/json", "text/plain"].iter().any(|name| is(name)) {
+        if ["application/json", "text/plain"].iter().any(is) {
             return Ok(Self::Json);
         }
-        if ["application/x-ndjson", "application/ndjson", "application/jsonl"].iter().any(|name| is(name)) {
+        if ["application/x-ndjson", "application/ndjson", "application/jsonl"].iter().any(is) {
             return Ok(Self::Lines);
         }
         Err(unsupported(&format!("content-type `{media_type}` is not understood")))
