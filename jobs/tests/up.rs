@@ -158,3 +158,33 @@ fn the_demo_posts_clicks_by_itself() {
     up.wait_for("weir_committed_records_total{job=\"clicks\",outcome=\"counted\"}", 200.0);
     up.terminate();
 }
+
+#[test]
+fn old_segments_go_once_the_job_has_them() {
+    let folder = folder();
+    let small = ["-D", "log.segment_bytes=65536", "-D", "log.retention=1s"];
+    let any = "127.0.0.1:0".parse().unwrap();
+    let up = Up::start(folder.path(), any, &small);
+    succeeds(&generator(folder.path(), up.address, &["--clicks", "5000"]).output().unwrap());
+    let kept = [&small[..2], &["-D", "log.retention=0s"]].concat();
+    up.terminate();
+    assert!(segments(folder.path()) > 10, "{} segments", segments(folder.path()));
+    // Without the rule nothing goes.
+    Up::start(folder.path(), any, &kept).terminate();
+    assert!(segments(folder.path()) > 10);
+    std::thread::sleep(Duration::from_millis(1100));
+    let up = Up::start(folder.path(), any, &small);
+    let started = Instant::now();
+    while segments(folder.path()) > 4 {
+        assert!(started.elapsed() < PATIENCE, "{} segments are left", segments(folder.path()));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    up.terminate();
+    finish_and_verify(folder.path());
+}
+
+fn segments(folder: &Path) -> usize {
+    let partitions = ["0", "1"].map(|partition| folder.join("weir-data/log").join(partition));
+    let files = partitions.iter().flat_map(|partition| std::fs::read_dir(partition).unwrap());
+    files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "ndjson")).count()
+}
