@@ -88,7 +88,7 @@ impl Recent {
                 shard.waiting.entry(key.0).or_default().push(sender);
                 return Claim::Twin(receiver);
             }
-            Some(slot) if now - slot.taken_at <= self.window_seconds => return Claim::Taken,
+            Some(slot) if age(slot.taken_at, now) <= self.window_seconds => return Claim::Taken,
             Some(slot) => {
                 slot.taken_at = 0;
                 return Claim::Fresh;
@@ -132,9 +132,9 @@ impl Recent {
 
     fn make_room(&self, shard: &mut Shard, now: u32) {
         let sweep_seconds = (u64::from(self.window_seconds) / SWEEPS).max(1) as u32;
-        if now - shard.swept_at >= sweep_seconds {
+        if age(shard.swept_at, now) >= sweep_seconds {
             shard.swept_at = now;
-            shard.ids.retain(|slot| slot.taken_at == 0 || now - slot.taken_at <= self.window_seconds);
+            shard.ids.retain(|slot| slot.taken_at == 0 || age(slot.taken_at, now) <= self.window_seconds);
         }
         if shard.ids.len() < self.max_ids_a_shard {
             return;
@@ -143,7 +143,7 @@ impl Recent {
         let before = shard.ids.len();
         let taken = shard.ids.iter().map(|slot| slot.taken_at).filter(|taken_at| *taken_at > 0);
         let Some(oldest) = taken.min() else { return };
-        let cut = oldest + (now - oldest) / 2;
+        let cut = oldest + age(oldest, now) / 2;
         shard.ids.retain(|slot| slot.taken_at == 0 || slot.taken_at > cut);
         self.forgotten_early.fetch_add((before - shard.ids.len()) as u64, Ordering::Relaxed);
     }
@@ -157,6 +157,11 @@ impl Recent {
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Callers look at the clock once for many clicks, so another one may have taken a click at a later `now` than this one's.
+const fn age(since: u32, now: u32) -> u32 {
+    now.saturating_sub(since)
 }
 
 const fn halves(key: ClickKey) -> [u64; 2] {
@@ -190,6 +195,19 @@ mod tests {
         assert!(matches!(recent.claim(key(2), 70), Claim::Fresh));
         assert!(matches!(recent.claim(key(1), 71), Claim::Fresh), "the window is over");
         assert!(matches!(recent.claim(key(1), 71), Claim::Twin(_)));
+    }
+
+    #[test]
+    fn a_clock_that_was_looked_at_earlier_finds_what_was_taken_since() {
+        let recent = Recent::new(Duration::from_secs(60), 1 << 20);
+        assert!(matches!(recent.claim(key(1), 100), Claim::Fresh));
+        recent.settle(key(1), true, 100);
+        assert!(matches!(recent.claim(key(1), 99), Claim::Taken));
+        // Nor is it swept with a shard that was last swept later.
+        for number in 2..10_000 {
+            recent.claim(key(number), 99);
+        }
+        assert!(matches!(recent.claim(key(1), 99), Claim::Taken));
     }
 
     #[test]
