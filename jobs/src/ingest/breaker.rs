@@ -6,6 +6,10 @@
 //!     └───────────── it is in the log ──────────┼────────────────────────┤
 //!                                               └── it failed, pause doubles ──┘
 //! ```
+//!
+//! - The permission to try goes to a group that is about to be appended, not to a request: one that turns out to hold
+//!   nothing new would take it and not try.
+//! - Half open counts as ready. A load balancer that sends nothing to who is not ready would keep it open for ever.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -32,12 +36,17 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Whether a group may try.
+    /// Whether a group may be appended. While it is half open, the first who asks may, and has to.
     pub(super) fn permits(&self) -> bool {
         !self.is_open() || self.permits_at(self.now_ms())
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether no group may try at this moment. Asking changes nothing.
+    pub(super) fn refuses(&self) -> bool {
+        self.is_open() && self.now_ms() < self.try_at_ms.load(Ordering::Relaxed)
+    }
+
+    fn is_open(&self) -> bool {
         self.failures.load(Ordering::Relaxed) >= FAILURES
     }
 
@@ -110,5 +119,19 @@ mod tests {
         assert!(!breaker.permits_at(260 + 499) && breaker.permits_at(260 + 500), "the pause doubles");
         breaker.succeeded();
         assert!(!breaker.is_open() && breaker.permits());
+    }
+
+    #[test]
+    fn asking_whether_it_refuses_takes_no_permission() {
+        let breaker = Breaker::default();
+        assert!(!breaker.refuses());
+        for _ in 0..FAILURES {
+            breaker.failed("down");
+        }
+        assert!(breaker.refuses());
+        std::thread::sleep(FIRST_PAUSE);
+        assert!(!breaker.refuses() && !breaker.refuses(), "it is half open");
+        assert!(breaker.permits() && !breaker.permits());
+        assert!(breaker.refuses(), "somebody is trying");
     }
 }

@@ -263,9 +263,16 @@ impl Clicks {
         let Collected { group, keys, twins, .. } = collected;
         let (sender, settled) = oneshot::channel();
         let records = group.len() as u64;
+        let pending = Pending { records, settled, twins };
         if group.is_empty() {
             let _ = sender.send(Settled::default());
-            return Pending { records, settled, twins };
+            return pending;
+        }
+        if !self.overload.breaker.permits() {
+            let now = self.recent.now();
+            keys.into_iter().for_each(|key| self.recent.settle(key, false, now));
+            let _ = sender.send(Settled::all_failed(records as usize, self.left_alone()));
+            return pending;
         }
         let (recent, overload, metrics) =
             (Arc::clone(&self.recent), Arc::clone(&self.overload), Arc::clone(&self.metrics));
@@ -289,7 +296,12 @@ impl Clicks {
             let _ = sender.send(settled);
         };
         self.log.append(group, Box::new(settle));
-        Pending { records, settled, twins }
+        pending
+    }
+
+    fn left_alone(&self) -> LogError {
+        let reason = "it has taken nothing lately, and is tried again soon".to_owned();
+        LogError::Unavailable { place: self.log.place().to_owned(), reason }
     }
 }
 

@@ -74,18 +74,19 @@ pub(super) struct Overload {
 }
 
 impl Overload {
-    /// Why a request is refused, if it is. A breaker that is half open lets one through now and then.
+    /// Why a request is refused, if it is. With a breaker that is half open none is: which group may try is found out when
+    /// there is one to append.
     pub(super) fn check(&self) -> Option<Cause> {
         let raised = self.raised.load(Ordering::Relaxed);
         if raised != 0 {
             return Cause::ALL.into_iter().find(|cause| raised & cause.bit() != 0);
         }
-        if self.breaker.permits() { None } else { Some(Cause::Log) }
+        if self.breaker.refuses() { Some(Cause::Log) } else { None }
     }
 
     /// Whether clicks are refused for this cause.
     pub(super) fn is_raised(&self, cause: Cause) -> bool {
-        self.raised.load(Ordering::Relaxed) & cause.bit() != 0 || (cause == Cause::Log && self.breaker.is_open())
+        self.raised.load(Ordering::Relaxed) & cause.bit() != 0 || (cause == Cause::Log && self.breaker.refuses())
     }
 
     pub(super) fn set(&self, cause: Cause, raised: bool) {

@@ -150,3 +150,43 @@ fn a_log_that_takes_nothing_is_left_alone() {
     post(server.address, "application/x-ndjson", click(101)).expect(200);
     assert_eq!(server.stop().len(), 2);
 }
+
+/// The log fails until it is left alone, and works from then on.
+fn recovering() -> (Server, std::sync::Arc<crate::gate::Gate>) {
+    let (server, gate) = gated(&[]);
+    eventually(|| ready(server.address));
+    gate.set(Mode::Fail);
+    for id in 0..40 {
+        post_json(server.address, click(id)).expect_problem(503, "overloaded");
+    }
+    assert!(!ready(server.address));
+    gate.set(Mode::Pass);
+    (server, gate)
+}
+
+#[test]
+fn a_log_that_works_again_is_found_by_batches_alone() {
+    for media_type in ["application/json", "application/x-ndjson"] {
+        let (server, _gate) = recovering();
+        let batch = if media_type == "application/json" { format!("[{}]", click(100)) } else { click(100) };
+        eventually(|| post(server.address, media_type, &batch).status == 200);
+        assert_eq!(server.stop().len(), 1);
+    }
+}
+
+#[test]
+fn a_log_that_works_again_is_found_among_requests_that_bring_nothing() {
+    let (server, _gate) = recovering();
+    eventually(|| {
+        let broken = post_json(server.address, "{}").status;
+        assert!(matches!(broken, 400 | 503), "{broken}");
+        post_json(server.address, click(100)).status == 202
+    });
+}
+
+#[test]
+fn who_is_sent_nothing_becomes_ready_again() {
+    let (server, _gate) = recovering();
+    eventually(|| ready(server.address));
+    post_json(server.address, click(100)).expect(202);
+}
