@@ -154,9 +154,37 @@ impl Drop for Reservation {
     }
 }
 
+/// How long the rest of a body that nobody wants may take.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// Reads the rest of a body that nobody wants, if it is not too much. Whether its end was reached.
+///
+/// A connection that is closed with something unread is reset, and takes an answer with it that is still on its way.
+pub async fn discard(body: &mut Incoming, most_bytes: u64) -> bool {
+    let mut left_bytes = most_bytes;
+    let read = async {
+        while !body.is_end_stream() {
+            if body.size_hint().lower() > left_bytes {
+                return false;
+            }
+            match body.frame().await {
+                None => return true,
+                Some(Err(_)) => return false,
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    let Some(less) = left_bytes.checked_sub(bytes) else { return false };
+                    left_bytes = less;
+                }
+            }
+        }
+        true
+    };
+    timeout(DISCARD_TIME, read).await.unwrap_or(false)
+}
+
 /// Reads one body.
-pub struct BodyReader {
-    body: Incoming,
+pub struct BodyReader<'b> {
+    body: &'b mut Incoming,
     decoder: Decoder,
     limits: BodyLimits,
     /// What came and is not decompressed yet.
@@ -172,9 +200,9 @@ enum Decoder {
     Zstd { decoder: ZstdDecoder<'static>, step: Vec<u8>, whole: bool },
 }
 
-impl BodyReader {
+impl<'b> BodyReader<'b> {
     /// A reader; nothing is read yet.
-    pub fn new(body: Incoming, encoding: Encoding, limits: BodyLimits) -> Result<Self, BodyError> {
+    pub fn new(body: &'b mut Incoming, encoding: Encoding, limits: BodyLimits) -> Result<Self, BodyError> {
         if body.size_hint().lower() > limits.sent_bytes {
             return Err(BodyError::TooLarge { limit_bytes: limits.sent_bytes, inflated: false });
         }

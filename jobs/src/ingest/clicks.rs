@@ -13,10 +13,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::body::Incoming;
-use hyper::header::HeaderMap;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, EXPECT, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, StatusCode};
+use hyper::{Request, StatusCode, Version};
 use tokio::sync::oneshot;
 use weir_connectors::log::{Log, LogError, Settled};
 
@@ -30,7 +30,7 @@ use super::recent::Recent;
 use super::sender::{Sender, Shape};
 use super::verdict::{BatchVerdict, ClickStatus, ClickVerdict, RejectedClick};
 use crate::config::BodyLimits;
-use crate::http::body::{self, BodyError, BodyReader, Budget, Encoding, Reservation};
+use crate::http::body::{self, BodyError, BodyReader, Budget, Encoding, Reservation, discard};
 use crate::http::client::TrustedProxies;
 use crate::http::problem::Problem;
 use crate::http::{Answer, Peer};
@@ -84,11 +84,26 @@ struct Pending {
 impl Clicks {
     /// Answers a request.
     pub(super) async fn post(&self, peer: Peer, request: Request<Incoming>) -> Answer {
-        let (head, body) = request.into_parts();
-        self.take(peer, &head, body).await.unwrap_or_else(Problem::into_answer)
+        let (head, mut body) = request.into_parts();
+        match self.take(peer, &head, &mut body).await {
+            Ok(answer) => answer,
+            Err(problem) => self.refuse(&head, &mut body, problem).await,
+        }
     }
 
-    async fn take(&self, peer: Peer, head: &Parts, body: Incoming) -> Result<Answer, Problem> {
+    /// Answers a request whose body may not have been read. Where too much of it is left, the connection cannot go on.
+    async fn refuse(&self, head: &Parts, body: &mut Incoming, problem: Problem) -> Answer {
+        let mut answer = problem.into_answer();
+        // Who waits to be asked for the body is not asked.
+        let may_come = !head.headers.contains_key(EXPECT);
+        let read = body.is_end_stream() || (may_come && discard(body, self.limits.body_bytes as u64).await);
+        if !read && head.version == Version::HTTP_11 {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    async fn take(&self, peer: Peer, head: &Parts, body: &mut Incoming) -> Result<Answer, Problem> {
         if let Some(cause) = self.overload.check() {
             return Err(refused(cause));
         }
@@ -113,7 +128,7 @@ impl Clicks {
         Ok(answer)
     }
 
-    fn reader(&self, headers: &HeaderMap, body: Incoming, shape: Shape) -> Result<BodyReader, Problem> {
+    fn reader<'b>(&self, headers: &HeaderMap, body: &'b mut Incoming, shape: Shape) -> Result<BodyReader<'b>, Problem> {
         let (sent_bytes, inflated_bytes) = match shape {
             Shape::Json => (self.limits.body_bytes as u64, self.limits.inflated_bytes as u64),
             Shape::Lines => (self.limits.stream_bytes, self.limits.stream_bytes),
@@ -122,7 +137,7 @@ impl Clicks {
         Encoding::of(headers).and_then(|encoding| BodyReader::new(body, encoding, limits)).map_err(unreadable)
     }
 
-    async fn take_json(&self, request: &mut Posted<'_>, reader: BodyReader) -> Result<Answer, Problem> {
+    async fn take_json(&self, request: &mut Posted<'_>, reader: BodyReader<'_>) -> Result<Answer, Problem> {
         let body = reader.whole(&mut request.reservation).await.map_err(unreadable)?;
         self.metrics.body(body.len());
         if body.trim_ascii_start().starts_with(b"[") {
@@ -175,7 +190,7 @@ impl Clicks {
         self.finish(batch).await
     }
 
-    async fn take_lines(&self, request: &mut Posted<'_>, mut reader: BodyReader) -> Result<Answer, Problem> {
+    async fn take_lines(&self, request: &mut Posted<'_>, mut reader: BodyReader<'_>) -> Result<Answer, Problem> {
         refuse_key_for_many(&request.sender)?;
         let mut batch = Batch::new();
         let mut buffer = Vec::new();

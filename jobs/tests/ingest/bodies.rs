@@ -147,3 +147,16 @@ fn bodies_together_have_a_limit() {
         assert!(started.elapsed() < Duration::from_secs(10), "the memory did not come back");
     }
 }
+
+#[test]
+fn who_is_refused_early_keeps_the_connection_or_is_told_that_it_ends() {
+    let server = Server::start(&["ingest.limits.body_bytes=65536", "ingest.limits.stream_bytes=65536"]);
+    let mut client = Client::connect(server.address);
+    for _ in 0..5 {
+        let answer = client.request("POST", "/v1/clicks", &[("content-type", "application/xml")], &[b'x'; 60_000]);
+        assert_eq!((answer.status, answer.header("connection")), (415, None));
+    }
+    let answer = client.request("POST", "/v1/clicks", &[("content-type", NDJSON)], &[b'x'; 200_000]);
+    assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+    assert!(client.answer().is_none());
+}

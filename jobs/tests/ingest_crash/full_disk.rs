@@ -1,6 +1,7 @@
 //! The disk of an embedded log fills up, and has room again: here the process has a limit for the size of its files.
 
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,8 @@ fn a_full_disk_loses_nothing() {
         println!("room again: 1,000 more clicks are accepted after {:?}", lifted.elapsed());
         await_until("ingest to be ready", || get(process.address, "/readyz").unwrap().status == 200);
     });
+    // Not even a large batch that is refused costs its connection.
+    assert_eq!(book.closed.load(Ordering::Relaxed), 0, "{}", book.facts());
     assert_eq!(process.terminate(), 0, "{}", process.log());
     let found = read_back::folder(&log);
     println!("{}, {} torn lines; {}", book.compare("disk", &found.clicks), found.torn, book.facts());
