@@ -38,8 +38,8 @@ pub struct Compared {
 impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} clicks accepted, all in the log", self.accepted)?;
-        let repeated = self.copies.iter().filter(|(times, _)| **times > 1);
-        repeated.map(|(times, clicks)| write!(f, ", {clicks} of them {times} times")).collect()
+        let mut repeated = self.copies.iter().filter(|(times, _)| **times > 1);
+        repeated.try_for_each(|(times, clicks)| write!(f, ", {clicks} of them {times} times"))
     }
 }
 

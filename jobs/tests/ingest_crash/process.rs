@@ -67,7 +67,8 @@ impl IngestProcess {
 
     /// SIGTERM; waits for the end. Its exit code.
     pub fn terminate(&mut self) -> i32 {
-        assert!(self.is_running(), "it has ended by itself:\n{}", self.log());
+        // Before that it may not listen to signals yet.
+        self.await_alive();
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let mut child = self.child.take().unwrap();
