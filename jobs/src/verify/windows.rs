@@ -87,8 +87,11 @@ impl Windows {
             }
             Entry::Occupied(mut occupied) => {
                 let found = occupied.get_mut();
-                found.add(&row);
-                found.region == region || !self.further.insert((key, region))
+                let twice = found.region == region || !self.further.insert((key, region));
+                if !twice {
+                    found.add(&row);
+                }
+                twice
             }
         };
         self.once.check(!twice, || describe(&row));
