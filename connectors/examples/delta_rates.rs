@@ -109,6 +109,7 @@ impl Clicks {
                 user_agent: Some(&self.agents[(dice >> 9) as usize % self.agents.len()]),
             },
             extra: None,
+            region: None,
             partition: PartitionId((number / 1000 % 8) as u32),
             offset: Offset(number),
             epoch: Epoch(number / 200_000),

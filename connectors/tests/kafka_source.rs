@@ -39,6 +39,33 @@ fn reads_every_record_once_and_in_order() {
 }
 
 #[test]
+fn the_region_is_the_last_header_of_that_name() {
+    let topic = TestTopic::new("headers", 1, &[]);
+    let name = "weir-region";
+    let checks: [(&[(&str, Option<&[u8]>)], Option<&str>); 9] = [
+        (&[], None),
+        (&[(name, Some(b"eu-1"))], Some("eu-1")),
+        (&[("other", Some(b"eu-1")), ("Weir-Region", Some(b"eu-1"))], None),
+        (&[("trace", Some(&[0xff, 0])), (name, Some(b"us-1")), ("zone", None)], Some("us-1")),
+        (&[(name, Some(b"eu-1")), (name, Some(b"us-1"))], Some("us-1")),
+        (&[(name, None)], None),
+        (&[(name, Some(b""))], Some("")),
+        (&[(name, Some(&[0xff, 0xfe]))], None),
+        (&[(name, Some(b"not a region"))], Some("not a region")),
+    ];
+    for (number, (headers, _)) in checks.iter().enumerate() {
+        topic.write_with_headers(0, &[number.to_string().into_bytes()], headers);
+    }
+    let mut source = topic.open(&BTreeMap::new());
+    let mut seen = Vec::new();
+    await_until("all records", || {
+        let polled = source.poll(PartitionId(0), 100, &mut |record| seen.push(record.region.map(str::to_owned)));
+        matches!(polled.unwrap(), Polled::CaughtUp)
+    });
+    assert_eq!(seen.iter().map(Option::as_deref).collect::<Vec<_>>(), checks.map(|(_, region)| region));
+}
+
+#[test]
 fn goes_on_from_a_position() {
     let topic = TestTopic::new("resume", 2, &[]);
     topic.write(0, values(0, 1000));

@@ -1,9 +1,9 @@
 //! Clicks a second through the whole graph, from memory: what is left for sources, sinks and stores to spend.
 //!
-//! `cargo run --release -p weir-dataflow --example graph_speed -- [millions of clicks] [workers]`
+//! `cargo run --release -p weir-dataflow --example graph_speed -- [millions of clicks] [workers] [regions]`
 //!
 //! 500-byte clicks of 100,000 ads (Zipf 1.05) and a million users, 1 % duplicates, a million clicks a second of event time.
-//! The source patches click id and time into prepared records, so most of the time is the graph's own.
+//! Of several regions, each has partitions of its own. The source patches click id and time into prepared records, so most of the time is the graph's own.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -26,9 +26,11 @@ fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<usize>().expect("a number"));
     let clicks = arguments.next().unwrap_or(10) as u64 * 1_000_000;
     let workers = arguments.next().unwrap_or(2);
+    let regions = (0..arguments.next().unwrap_or(0)).map(|number| format!("eu-{number}")).collect();
     let templates = Arc::new(templates());
     let job = Job {
         name: "speed".to_owned(),
+        region: None,
         time: TimeSettings {
             out_of_orderness_ms: 10_000,
             allowed_lateness_ms: 600_000,
@@ -46,7 +48,7 @@ fn main() {
         },
         extra_fields: false,
         settings: BTreeMap::new(),
-        source: Arc::new(Synthetic { templates, each: clicks / u64::from(PARTITIONS) }),
+        source: Arc::new(Synthetic { templates, regions, each: clicks / u64::from(PARTITIONS) }),
         sinks: Vec::new(),
         store: Arc::new(MemoryStore::default()),
         metrics: Arc::new(JobMetrics::default()),
@@ -90,6 +92,7 @@ fn templates() -> Vec<Vec<u8>> {
 
 struct Synthetic {
     templates: Arc<Vec<Vec<u8>>>,
+    regions: Vec<String>,
     each: u64,
 }
 
@@ -108,12 +111,14 @@ impl SourceFactory for Synthetic {
 
     fn open(&self, assigned: &[(PartitionId, Option<Position>)]) -> Result<Box<dyn Source>, SourceError> {
         let next = assigned.iter().map(|(id, _)| (*id, 0)).collect();
-        Ok(Box::new(Reader { templates: self.templates.as_ref().clone(), each: self.each, next }))
+        let (templates, regions) = (self.templates.as_ref().clone(), self.regions.clone());
+        Ok(Box::new(Reader { templates, regions, each: self.each, next }))
     }
 }
 
 struct Reader {
     templates: Vec<Vec<u8>>,
+    regions: Vec<String>,
     each: u64,
     next: BTreeMap<PartitionId, u64>,
 }
@@ -136,7 +141,8 @@ impl Source for Reader {
             digits(&mut payload[30..34], u64::from(partition.0));
             let time_ms = START_MS + offset * u64::from(PARTITIONS) / 1000;
             digits(&mut payload[64..77], time_ms);
-            visit(Record { offset: Offset(offset), log_time_ms: time_ms as i64, payload: Some(payload) });
+            let region = self.regions.get(partition.0 as usize % self.regions.len().max(1)).map(String::as_str);
+            visit(Record { offset: Offset(offset), log_time_ms: time_ms as i64, region, payload: Some(payload) });
         }
         *next += taken;
         Ok(if taken == 0 { Polled::Ended } else { Polled::Records(taken as usize) })

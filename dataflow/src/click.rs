@@ -3,6 +3,8 @@
 use weir_checkpoints::group_of;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
+use crate::region::Region;
+
 /// Seeds of the stored hashes. They are part of the checkpoint format: another seed is another format version.
 const CLICK_ID_SEED: u64 = 0x7765_6972_0001;
 const DERIVED_ID_SEED: u64 = 0x7765_6972_0002;
@@ -50,7 +52,7 @@ impl Click<'_> {
         }
     }
 
-    /// The key of its ad.
+    /// The key of its ad in the job's own region.
     #[inline]
     #[must_use]
     pub fn ad_key(&self) -> AdKey {
@@ -122,16 +124,22 @@ impl ClickKey {
     }
 }
 
-/// An ad's identity: 128 bits of xxh3 of its `ad_id`.
+/// The identity of an ad in a region: 128 bits of xxh3 of its `ad_id`, and the region's in other regions than the job's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AdKey(pub u128);
 
 impl AdKey {
-    /// The key of an `ad_id`.
+    /// The key of an `ad_id` in the job's own region.
     #[inline]
     #[must_use]
     pub fn of(ad_id: &str) -> Self {
         Self(xxh3_128_with_seed(ad_id.as_bytes(), AD_SEED))
+    }
+
+    /// The key of the same ad in a region.
+    #[inline]
+    pub(crate) const fn in_region(self, region: Region) -> Self {
+        Self(self.0 ^ region.0)
     }
 
     /// The key group that counts this ad.

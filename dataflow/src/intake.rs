@@ -10,6 +10,7 @@ use weir_checkpoints::{Epoch, Manifest, Offset, PartitionId, Position, ReadRepor
 use crate::batch::Outbox;
 use crate::graph::seal::{Sealer, Work};
 use crate::records::{Activity, AdName, KeyedClick, PartitionReport, split};
+use crate::region::{Region, Regions};
 use crate::sinks::Sinks;
 use crate::sketch::Coupon;
 use crate::time::{PANE_MS, TimeSettings, is_closed, minute_of};
@@ -95,6 +96,7 @@ impl Intake {
                 closed_until_ms,
                 epoch: Epoch(place.first_epoch),
                 workers: place.workers,
+                regions: Regions::new(job.region.as_deref()),
                 named: HashTable::new(),
                 archive: sinks.want(RowKind::Archive),
                 extra: job.extra_fields,
@@ -240,6 +242,7 @@ struct Route {
     closed_until_ms: Option<i64>,
     epoch: Epoch,
     workers: u32,
+    regions: Regions,
     /// Ads whose names were sent since the last checkpoint.
     named: HashTable<AdKey>,
     archive: bool,
@@ -259,20 +262,21 @@ impl Route {
     ) -> Result<(), SinkError> {
         let event_time_ms = click.event_time_ms();
         let minute = minute_of(event_time_ms);
+        let region = self.regions.of(record.region);
         if self.archive {
-            self.archive(lane, record, click)?;
+            self.archive(lane, record, click, region)?;
         }
         if event_time_ms.saturating_sub(record.log_time_ms) > self.time.max_future_skew_ms {
             lane.counts.future += 1;
-            return self.late(lane, record, click, LateReason::Future);
+            return self.late(lane, record, click, region, LateReason::Future);
         }
         lane.max_event_time_ms = lane.max_event_time_ms.max(Some(event_time_ms));
         if is_closed((i64::from(minute) + 1) * PANE_MS, self.closed_until_ms) {
             lane.counts.late += 1;
-            return self.late(lane, record, click, LateReason::Late);
+            return self.late(lane, record, click, region, LateReason::Late);
         }
-        let (key, ad) = (click.key(), click.ad_key());
-        self.name(ad, click.ad_id, names);
+        let (key, ad) = (click.key(), click.ad_key().in_region(region));
+        self.name(ad, click.ad_id, region, record.region, names);
         let ((key_high, key_low), (ad_high, ad_low)) = (split(key.0), split(ad.0));
         let keyed = KeyedClick {
             key_high,
@@ -290,17 +294,25 @@ impl Route {
 
     /// Tells the worker that counts an ad its name, before the first click of a checkpoint interval.
     #[inline]
-    fn name(&mut self, ad: AdKey, ad_id: &str, names: &mut Vec<AdName>) {
+    fn name(&mut self, ad: AdKey, ad_id: &str, region: Region, label: Option<&str>, names: &mut Vec<AdName>) {
         let hash = |key: &AdKey| key.0 as u64;
         if let Entry::Vacant(vacant) = self.named.entry(hash(&ad), |known| *known == ad, hash) {
             vacant.insert(ad);
-            names.push(AdName { ad: ad.0, name: ad_id.to_owned() });
+            let label = label.filter(|_| region != Region::HOME).map(str::to_owned);
+            names.push(AdName { ad: ad.0, name: ad_id.to_owned(), region: label });
         }
     }
 
-    fn archive(&mut self, lane: &Lane, record: &Record<'_>, click: &Click<'_>) -> Result<(), SinkError> {
+    fn archive(
+        &mut self,
+        lane: &Lane,
+        record: &Record<'_>,
+        click: &Click<'_>,
+        region: Region,
+    ) -> Result<(), SinkError> {
         let extra = self.extra_of(record);
-        self.sinks.write(Row::Archive(self.row(lane, record, click, extra.as_deref())))
+        let region = self.regions.name(region, record.region);
+        self.sinks.write(Row::Archive(row(lane, record, click, extra.as_deref(), region, self.epoch)))
     }
 
     #[cold]
@@ -309,18 +321,16 @@ impl Route {
         lane: &Lane,
         record: &Record<'_>,
         click: &Click<'_>,
+        region: Region,
         reason: LateReason,
     ) -> Result<(), SinkError> {
         let extra = self.extra_of(record);
-        self.sinks.write(Row::Late(self.row(lane, record, click, extra.as_deref()), reason))
+        let region = self.regions.name(region, record.region);
+        self.sinks.write(Row::Late(row(lane, record, click, extra.as_deref(), region, self.epoch), reason))
     }
 
     fn extra_of(&self, record: &Record<'_>) -> Option<String> {
         record.payload.filter(|_| self.extra).and_then(extra_fields)
-    }
-
-    fn row<'a>(&self, lane: &Lane, record: &Record<'_>, click: &Click<'a>, extra: Option<&'a str>) -> ClickRow<'a> {
-        ClickRow { click: *click, extra, partition: lane.id, offset: record.offset, epoch: self.epoch }
     }
 
     #[cold]
@@ -335,4 +345,15 @@ impl Route {
             payload: record.payload,
         }))
     }
+}
+
+fn row<'a>(
+    lane: &Lane,
+    record: &Record<'_>,
+    click: &Click<'a>,
+    extra: Option<&'a str>,
+    region: Option<&'a str>,
+    epoch: Epoch,
+) -> ClickRow<'a> {
+    ClickRow { click: *click, extra, region, partition: lane.id, offset: record.offset, epoch }
 }

@@ -15,6 +15,8 @@ use crate::{SinkError, SinkFactory, SourceError, SourceFactory, worker};
 pub struct Job {
     /// Its name; names its checkpoints.
     pub name: String,
+    /// The region of clicks whose records name none. A job with another one must not resume: see [`Job::settings`].
+    pub region: Option<String>,
     /// How it treats time.
     pub time: TimeSettings,
     /// How long a click id is remembered, in milliseconds of watermark.

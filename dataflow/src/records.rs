@@ -43,11 +43,13 @@ pub(crate) const fn join(high: u64, low: u64) -> u128 {
     ((high as u128) << 64) | low as u128
 }
 
-/// An ad's name, sent to the worker that counts the ad, once a worker and checkpoint interval.
+/// What an ad's key stands for, sent to the worker that counts the ad, once a worker and checkpoint interval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AdName {
     pub(crate) ad: u128,
     pub(crate) name: String,
+    /// None at home.
+    pub(crate) region: Option<String>,
 }
 
 /// What a worker says about its partitions at the end of an epoch; every worker hears it.

@@ -131,11 +131,13 @@ impl Row<'_> {
     }
 }
 
-/// The final result of one ad and window.
+/// The final result of one ad, region and window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WindowRow<'a> {
     /// The ad.
     pub ad_id: &'a str,
+    /// The region that its clicks came in, if there is one.
+    pub region: Option<&'a str>,
     /// The window's length.
     pub window: Window,
     /// Its first instant, unix time in milliseconds; it ends `window.length_ms()` later.
@@ -157,6 +159,8 @@ pub struct ClickRow<'a> {
     pub click: Click<'a>,
     /// Fields of the record that Weir does not know, as a JSON object; only where the job keeps them.
     pub extra: Option<&'a str>,
+    /// The region that it came in, if there is one: its record's, or else the job's.
+    pub region: Option<&'a str>,
     /// Its partition.
     pub partition: PartitionId,
     /// Its offset.

@@ -46,6 +46,9 @@ pub struct Record<'a> {
     pub offset: Offset,
     /// When the log took it, unix time in milliseconds.
     pub log_time_ms: i64,
+    /// The label of the region that it came in, as the log has it. One that is no [name](crate::is_region_name) counts
+    /// as none.
+    pub region: Option<&'a str>,
     /// Its value; none for a tombstone.
     pub payload: Option<&'a [u8]>,
 }

@@ -135,6 +135,7 @@ fn build(
         let counted = dedup(clicks, ticks, seen, place, timeline.clone(), sealer.clone(), Arc::clone(metrics));
         let parts = WindowParts {
             windows,
+            home: job.region.clone(),
             sinks: window_sinks,
             place,
             timeline,

@@ -2,7 +2,7 @@
 //!
 //! The oracle takes two things from the run: the epoch that each record was read in (from the archive), and the watermark at
 //! the end of each epoch (from the manifests, which are checked on their own). Everything else (rejected, future, late,
-//! duplicate, counted, every window's count and users) it works out by itself, in a way that shares no code with the graph.
+//! duplicate, counted, every click's region, every window's count and users) it works out by itself, in a way that shares no code with the graph.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -16,30 +16,34 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use support::{Log, LogRecord, MemorySink, MemoryStore, SeenRow, TIME, job};
 use weir_checkpoints::{Manifest, Totals};
-use weir_dataflow::{Layout, RowKind, run};
+use weir_dataflow::{Job, Layout, RowKind, run};
 
 const START_MS: i64 = 1_736_952_000_000;
 
 /// What the test knows of a record it made.
 #[derive(Debug, Clone)]
 enum Made {
-    Click { id: String, ad: String, user: String, event_time_ms: i64, log_time_ms: i64 },
+    Click { id: String, ad: String, user: String, event_time_ms: i64, log_time_ms: i64, label: Option<String> },
     Poison,
 }
 
 struct World {
+    /// The job's own region.
+    home: Option<&'static str>,
     log: Arc<Log>,
     made: Vec<Vec<Made>>,
 }
 
 /// A random stream: skewed, out of order, late, from the future, duplicated (also under another timestamp, also across
-/// partitions), with poison, and with partitions that have nothing or lag behind.
+/// partitions), with poison, from several regions, and with partitions that have nothing or lag behind.
 fn world(rng: &mut StdRng) -> World {
     let partitions = rng.random_range(1..=5);
     let records = rng.random_range(0..4000);
     let step_ms = *[10, 200, 2_000].choose(rng).unwrap();
     let ads = rng.random_range(1..60_u32);
     let skew = rng.random_range(0.0..1.0_f64);
+    let home = *[None, Some("eu-1")].choose(rng).unwrap();
+    let labelled = *[0.0, 0.7, 1.0].choose(rng).unwrap();
     let mut made: Vec<Vec<Made>> = vec![Vec::new(); partitions];
     let mut clicks: Vec<Made> = Vec::new();
     let mut now_ms = START_MS;
@@ -48,7 +52,7 @@ fn world(rng: &mut StdRng) -> World {
         let partition = if rng.random_bool(skew) { 0 } else { rng.random_range(0..partitions) };
         let record = match rng.random_range(0..100) {
             0 => Made::Poison,
-            1..=12 if !clicks.is_empty() => again(rng, &clicks, now_ms),
+            1..=12 if !clicks.is_empty() => again(rng, &clicks, now_ms, labelled),
             kind => {
                 let event_time_ms = match kind {
                     13..=17 => now_ms - rng.random_range(0..600_000),
@@ -57,7 +61,8 @@ fn world(rng: &mut StdRng) -> World {
                 };
                 let ad = format!("ad-{}", (rng.random_range(0.0..1.0_f64).powi(3) * f64::from(ads)) as u32);
                 let user = format!("user-{}", rng.random_range(0..500));
-                Made::Click { id: format!("click-{number}"), ad, user, event_time_ms, log_time_ms: now_ms }
+                let id = format!("click-{number}");
+                Made::Click { id, ad, user, event_time_ms, log_time_ms: now_ms, label: label(rng, labelled) }
             }
         };
         if matches!(record, Made::Click { .. }) {
@@ -66,41 +71,55 @@ fn world(rng: &mut StdRng) -> World {
         made[partition].push(record);
     }
     let log = made.iter().map(|records| records.iter().map(|record| written(rng, record)).collect()).collect();
-    World { log: Arc::new(log), made }
+    World { home, log: Arc::new(log), made }
 }
 
-/// An earlier click once more, every other time under another timestamp.
-fn again(rng: &mut StdRng, clicks: &[Made], now_ms: i64) -> Made {
+/// What a record says of its region: nothing, mostly a name, now and then something that is none.
+fn label(rng: &mut StdRng, labelled: f64) -> Option<String> {
+    let labels = ["eu-1", "eu-1", "us-1", "us-1", "Asia_south.2", "", "no name", "ü"];
+    rng.random_bool(labelled).then(|| (*labels.choose(rng).unwrap()).to_owned())
+}
+
+/// What the region of a click with this label must be.
+fn region<'a>(label: Option<&'a str>, home: Option<&'a str>) -> Option<&'a str> {
+    label.filter(|label| !["", "no name", "ü"].contains(label)).or(home)
+}
+
+/// An earlier click once more, every other time under another timestamp, from any region.
+fn again(rng: &mut StdRng, clicks: &[Made], now_ms: i64, labelled: f64) -> Made {
     let recent = clicks.len() - rng.random_range(1..=clicks.len().min(400));
     let Made::Click { id, ad, user, event_time_ms, .. } = clicks[recent].clone() else { unreachable!() };
     let event_time_ms = if rng.random_bool(0.5) { now_ms - rng.random_range(0..5_000) } else { event_time_ms };
-    Made::Click { id, ad, user, event_time_ms, log_time_ms: now_ms }
+    Made::Click { id, ad, user, event_time_ms, log_time_ms: now_ms, label: label(rng, labelled) }
 }
 
 fn written(rng: &mut StdRng, record: &Made) -> LogRecord {
-    let (log_time_ms, payload) = match record {
+    let (log_time_ms, region, payload) = match record {
         Made::Poison => {
             let poison: [Option<&[u8]>; 6] =
                 [None, Some(b""), Some(b"{"), Some(b"{\"ad_id\":\"a\"}"), Some(&[0xFF, 0xFE]), Some(b"[1]")];
-            (START_MS, poison.choose(rng).unwrap().map(<[u8]>::to_vec))
+            (START_MS, label(rng, 0.5), poison.choose(rng).unwrap().map(<[u8]>::to_vec))
         }
-        Made::Click { id, ad, user, event_time_ms, log_time_ms } => {
+        Made::Click { id, ad, user, event_time_ms, log_time_ms, label } => {
             let text = format!(
                 r#"{{"click_id":"{id}","ad_id":"{ad}","user_id":"{user}","timestamp":{event_time_ms},"page":"p"}}"#
             );
-            (*log_time_ms, Some(text.into_bytes()))
+            (*log_time_ms, label.clone(), Some(text.into_bytes()))
         }
     };
-    LogRecord { log_time_ms, payload }
+    LogRecord { log_time_ms, region, payload }
 }
+
+type WindowKey = (i64, Option<String>, String, i64);
 
 /// What the oracle expects.
 #[derive(Default)]
 struct Expected {
     totals: Vec<Totals>,
-    /// (window in minutes, ad, start) → clicks, users.
-    windows: BTreeMap<(i64, String, i64), (u64, BTreeSet<String>)>,
+    /// (window in minutes, region, ad, start) → clicks, users.
+    windows: BTreeMap<WindowKey, (u64, BTreeSet<String>)>,
     late: BTreeMap<(u32, u64), &'static str>,
+    regions: BTreeMap<(u32, u64), Option<String>>,
     rejected: BTreeSet<(u32, u64)>,
 }
 
@@ -128,11 +147,13 @@ fn oracle(world: &World, epochs: &HashMap<(u32, u64), u64>, manifests: &[Manifes
         places.sort_unstable();
         let (before, end) = (ends[&(epoch - 1)], ends[&epoch]);
         for place in places {
-            let Made::Click { id, ad, user, event_time_ms, log_time_ms } =
+            let Made::Click { id, ad, user, event_time_ms, log_time_ms, label } =
                 &world.made[place.0 as usize][place.1 as usize]
             else {
                 unreachable!()
             };
+            let region = region(label.as_deref(), world.home).map(str::to_owned);
+            expected.regions.insert(place, region.clone());
             let totals = &mut expected.totals[place.0 as usize];
             let minute_end_ms = event_time_ms / 60_000 * 60_000 + 60_000;
             if event_time_ms - log_time_ms > TIME.max_future_skew_ms {
@@ -154,7 +175,7 @@ fn oracle(world: &World, epochs: &HashMap<(u32, u64), u64>, manifests: &[Manifes
             totals.counted += 1;
             for minutes in [1, 5, 60] {
                 let start_ms = event_time_ms / (minutes * 60_000) * (minutes * 60_000);
-                let window = expected.windows.entry((minutes, ad.clone(), start_ms)).or_default();
+                let window = expected.windows.entry((minutes, region.clone(), ad.clone(), start_ms)).or_default();
                 window.0 += 1;
                 window.1.insert(user.clone());
             }
@@ -193,7 +214,8 @@ fn check(seed: u64, crashes: bool) -> Totals {
         let fails = crashes && attempts < 8;
         store.fail_after(fails.then(|| rng.random_range(0..40)));
         let workers = rng.random_range(1..=4);
-        match run(job(&world.log, &store, &sinks, max_records), Layout::Threads(workers)) {
+        let job = Job { region: world.home.map(str::to_owned), ..job(&world.log, &store, &sinks, max_records) };
+        match run(job, Layout::Threads(workers)) {
             Ok(finished) => break finished.manifest.unwrap(),
             Err(error) => assert!(fails, "seed {seed}, attempt {attempts}: {error}"),
         }
@@ -206,10 +228,17 @@ fn check(seed: u64, crashes: bool) -> Totals {
 
     let mut epochs = HashMap::new();
     let (mut late, mut rejected) = (BTreeMap::new(), BTreeSet::new());
+    let (mut regions, mut late_regions) = (BTreeMap::new(), BTreeMap::new());
     for row in clicks.rows() {
         let unique = match row {
-            SeenRow::Archive { partition, offset, epoch } => epochs.insert((partition, offset), epoch).is_none(),
-            SeenRow::Late { partition, offset, reason, .. } => late.insert((partition, offset), reason).is_none(),
+            SeenRow::Archive { partition, offset, epoch, region } => {
+                regions.insert((partition, offset), region);
+                epochs.insert((partition, offset), epoch).is_none()
+            }
+            SeenRow::Late { partition, offset, reason, region, .. } => {
+                late_regions.insert((partition, offset), region);
+                late.insert((partition, offset), reason).is_none()
+            }
             SeenRow::DeadLetter { partition, offset, .. } => rejected.insert((partition, offset)),
             SeenRow::Window { .. } => false,
         };
@@ -221,6 +250,8 @@ fn check(seed: u64, crashes: bool) -> Totals {
     assert_eq!(rejected, expected.rejected, "{message}");
     let late: BTreeMap<_, _> = late.iter().map(|(place, reason)| (*place, reason.as_str())).collect();
     assert_eq!(late, expected.late, "{message}");
+    assert_eq!(regions, expected.regions, "{message}");
+    assert!(late_regions.iter().all(|(place, region)| regions[place] == *region), "{message}");
     check_windows(&tables.rows(), &expected, &manifests, &message);
     last.totals()
 }
@@ -243,8 +274,10 @@ fn check_windows(rows: &[SeenRow], expected: &Expected, manifests: &[Manifest], 
     let mut found = HashSet::new();
     let mut errors = Vec::new();
     for row in rows {
-        let SeenRow::Window { ad, window, start_ms, clicks, users, epoch } = row else { panic!("{message}: {row:?}") };
-        let key = (minutes_of(window), ad.clone(), *start_ms);
+        let SeenRow::Window { ad, region, window, start_ms, clicks, users, epoch } = row else {
+            panic!("{message}: {row:?}")
+        };
+        let key = (minutes_of(window), region.clone(), ad.clone(), *start_ms);
         assert!(found.insert(key.clone()), "{message}: window {key:?} twice");
         let (count, distinct) =
             expected.windows.get(&key).unwrap_or_else(|| panic!("{message}: window {key:?} is too much"));

@@ -9,8 +9,8 @@ use weir_dataflow::{ClickRow, LateReason, Row, SinkError, event_time_ms};
 use super::chunk::{AdIndex, Chunk, Columns, Key, decode_bytes, decode_number, encode_bytes, encode_numbers};
 use super::table::{Table, day_of, hour_of};
 
-/// A row's texts follow one another: ad, user, click id, address, agent, extra.
-const TEXTS: usize = 6;
+/// A row's texts follow one another: ad, user, click id, address, agent, extra, region.
+const TEXTS: usize = 7;
 
 /// The length of a text that is not there.
 const NONE: u32 = u32::MAX;
@@ -51,8 +51,15 @@ impl ClickChunk {
     #[inline]
     fn push_click(&mut self, row: &ClickRow<'_>, reason: u32) -> Result<(), SinkError> {
         let click = &row.click;
-        let texts =
-            [Some(click.ad_id), Some(click.user_id), click.click_id, click.ip_address, click.user_agent, row.extra];
+        let texts = [
+            Some(click.ad_id),
+            Some(click.user_id),
+            click.click_id,
+            click.ip_address,
+            click.user_agent,
+            row.extra,
+            row.region,
+        ];
         let start = self.texts.len();
         let lengths = texts.map(|text| text.map_or(NONE, |text| text.len() as u32));
         let row_bytes: usize = texts.iter().map(|text| text.map_or(0, str::len)).sum();
@@ -262,7 +269,7 @@ impl Gathered {
     fn with_capacity(rows: usize, with_reasons: bool) -> Self {
         let text = |bytes: usize| StringBuilder::with_capacity(rows, rows * bytes);
         Self {
-            texts: [text(16), text(32), text(40), text(16), text(128), text(0)],
+            texts: [text(16), text(32), text(40), text(16), text(128), text(0), text(0)],
             reasons: text(0),
             with_reasons,
             timestamps: Vec::with_capacity(rows),
@@ -289,7 +296,7 @@ impl Gathered {
     }
 
     fn finish(mut self) -> Columns {
-        let names = ["ad_id", "user_id", "click_id", "ip_address", "user_agent", "extra"];
+        let names = ["ad_id", "user_id", "click_id", "ip_address", "user_agent", "extra", "region"];
         let texts = names.into_iter().zip(&mut self.texts);
         let mut columns: Columns = texts.map(|(name, column)| (name, Arc::new(column.finish()) as ArrayRef)).collect();
         columns.push(("reason", Arc::new(self.reasons.finish())));

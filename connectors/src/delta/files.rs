@@ -43,10 +43,10 @@ pub(super) struct OpenFile {
 }
 
 impl FileWriter {
-    /// For a table of clicks from `topic`, in `region` if the job has one.
-    pub(super) fn new(table: Table, extra: bool, topic: &str, region: Option<&str>) -> Self {
+    /// For a table of clicks from `topic`.
+    pub(super) fn new(table: Table, extra: bool, topic: &str) -> Self {
         let columns = table.columns(extra);
-        let constants = HashMap::from([("topic", constant(Some(topic))), ("region", constant(region))]);
+        let constants = HashMap::from([("topic", constant(topic))]);
         let schema = schema_with_constants(&file_schema(&columns), &constants);
         Self { table, columns, schema, constants }
     }
@@ -159,11 +159,10 @@ fn sorted_keys<C: Chunk>(table: Table, chunks: &[Arc<C>]) -> Vec<Key> {
 }
 
 /// A column of one value, for as many rows as a batch has.
-fn constant(value: Option<&str>) -> ArrayRef {
-    let keys: Int32Array = (0..BATCH_ROWS).map(|_| value.map(|_| 0)).collect();
-    let values: StringArray = value.into_iter().map(Some).collect();
-    // Every key is null or 0, and 0 exists where there is a value.
-    DictionaryArray::<Int32Type>::try_new(keys, Arc::new(values))
+fn constant(value: &str) -> ArrayRef {
+    let keys = Int32Array::from(vec![0; BATCH_ROWS]);
+    // Every key is 0, and 0 exists.
+    DictionaryArray::<Int32Type>::try_new(keys, Arc::new(StringArray::from(vec![value])))
         .map_or_else(|_| Arc::new(StringArray::new_null(BATCH_ROWS)) as ArrayRef, |array| Arc::new(array) as ArrayRef)
 }
 

@@ -17,7 +17,7 @@ use weir_checkpoints::{Offset, PartitionId};
 use super::chunk::{Chunk, decode_bytes, encode_bytes};
 
 const MAGIC: &[u8; 8] = b"weirrows";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Rows are read back often enough that a fast level is the right one.
 const ZSTD_LEVEL: i32 = 1;
@@ -163,7 +163,10 @@ fn unpack<C: Chunk>(packed: &[u8]) -> Result<(Header, Vec<C>), String> {
     let header = decode_bytes(&mut unread).ok_or_else(foreign)?;
     let header: Header = serde_json::from_slice(header).map_err(|error| damaged(&error))?;
     if header.version != VERSION {
-        return Err(format!("they are in version {} of the format, this is {VERSION}", header.version));
+        return Err(format!(
+            "they are in version {} of the format, this is {VERSION}; go on with the version of weir that wrote them",
+            header.version
+        ));
     }
     let chunks: Option<Vec<C>> = (0..header.chunks).map(|_| C::decode(&mut unread)).collect();
     let chunks = chunks.filter(|chunks| unread.is_empty() && rows_of(chunks) == header.rows);
@@ -190,6 +193,7 @@ mod tests {
         for (number, chunk) in (0..40u64).flat_map(|number| [(number, 0), (number, 1)]) {
             let row = WindowRow {
                 ad_id: ["ad-1", "ad-ü"][chunk],
+                region: [None, Some("eu-1"), Some("us-1")][number as usize % 3],
                 window: Window::FiveMinutes,
                 start_ms: 300_000,
                 click_count: number,
@@ -232,6 +236,14 @@ mod tests {
                 check(&damaged);
             }
         }
+    }
+
+    #[test]
+    fn rows_of_another_version_are_refused_with_what_to_do() {
+        let (_, header) = unpack::<WindowChunk>(&packed()).unwrap();
+        let old = pack::<WindowChunk>(&Header { version: VERSION - 1, rows: 0, chunks: 0, ..header }, &[]).unwrap();
+        let refusal = Held::<WindowChunk>::restored("clicks_agg", &old).err().unwrap();
+        assert!(refusal.ends_with("go on with the version of weir that wrote them"), "{refusal}");
     }
 
     #[test]

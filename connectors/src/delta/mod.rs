@@ -54,8 +54,6 @@ pub struct DeltaConfig {
     pub job: String,
     /// The topic that the clicks come from.
     pub topic: String,
-    /// The region of the job, if it has one.
-    pub region: Option<String>,
     /// Whether clicks' unknown fields are kept, in a column `extra`.
     pub extra: bool,
     /// A file is written once it would have this size, roughly.
@@ -73,7 +71,6 @@ impl DeltaConfig {
         Self {
             job: job.to_owned(),
             topic: topic.to_owned(),
-            region: None,
             extra: false,
             target_file_bytes: 128 << 20,
             roll_interval_ms: 300_000,

@@ -70,7 +70,7 @@ struct Early {
 impl<C: Chunk> TableSink<C> {
     pub(super) fn new(table: Table, config: &DeltaConfig, store: &Arc<dyn Store>, worker: WorkerContext) -> Self {
         Self {
-            writer: Arc::new(FileWriter::new(table, config.extra, &config.topic, config.region.as_deref())),
+            writer: Arc::new(FileWriter::new(table, config.extra, &config.topic)),
             target: Target { table, store: store.clone(), worker: worker.worker, attempt: worker.attempt },
             limits: Limits {
                 file_bytes: usize::try_from(config.target_file_bytes).unwrap_or(usize::MAX),
@@ -359,7 +359,7 @@ mod tests {
                 user_agent: None,
             };
             let (partition, offset, epoch) = (PartitionId(0), Offset(offset), Epoch(1));
-            sink.write(Row::Archive(ClickRow { click, extra: None, partition, offset, epoch })).unwrap();
+            sink.write(Row::Archive(ClickRow { click, extra: None, region: None, partition, offset, epoch })).unwrap();
         }
     }
 

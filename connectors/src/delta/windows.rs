@@ -12,16 +12,21 @@ use super::table::{Table, partition_of_window};
 /// Windows in the order they came.
 #[derive(Default)]
 pub(super) struct WindowChunk {
-    ads: String,
+    /// A row's ad, and its region where it has one, follow one another.
+    texts: String,
     sketches: Vec<u8>,
     heads: Vec<Head>,
 }
 
-/// What a window's row is beside its ad and sketch.
+/// The length of a region that is not there.
+const NONE: u32 = u32::MAX;
+
+/// What a window's row is beside its texts and sketch.
 #[derive(Clone, Copy)]
 struct Head {
-    ad_start: u32,
+    text_start: u32,
     ad_length: u32,
+    region_length: u32,
     sketch_start: u32,
     sketch_length: u32,
     window: Window,
@@ -31,23 +36,25 @@ struct Head {
     epoch: u64,
 }
 
-/// The largest sketch and ad that are taken.
+/// The largest row that is taken.
 const MAX_ROW_BYTES: usize = 16 << 20;
 
 impl WindowChunk {
     fn push_window(&mut self, row: &WindowRow<'_>) -> Result<(), SinkError> {
-        let row_bytes = row.ad_id.len() + row.user_sketch.len();
+        let region = row.region.unwrap_or_default();
+        let row_bytes = row.ad_id.len() + region.len() + row.user_sketch.len();
         if row_bytes > MAX_ROW_BYTES {
             return Err(SinkError::Refused {
                 sink: Table::Agg.name().to_owned(),
                 reason: format!(
-                    "a window's ad and sketch have {row_bytes} bytes, {MAX_ROW_BYTES} at most are possible"
+                    "a window's ad, region and sketch have {row_bytes} bytes, {MAX_ROW_BYTES} at most are possible"
                 ),
             });
         }
         self.heads.push(Head {
-            ad_start: self.ads.len() as u32,
+            text_start: self.texts.len() as u32,
             ad_length: row.ad_id.len() as u32,
+            region_length: row.region.map_or(NONE, |region| region.len() as u32),
             sketch_start: self.sketches.len() as u32,
             sketch_length: row.user_sketch.len() as u32,
             window: row.window,
@@ -56,14 +63,21 @@ impl WindowChunk {
             unique_users: row.unique_users,
             epoch: row.epoch.0,
         });
-        self.ads.push_str(row.ad_id);
+        self.texts.push_str(row.ad_id);
+        self.texts.push_str(region);
         self.sketches.extend_from_slice(row.user_sketch);
         Ok(())
     }
 
     fn ad_of(&self, head: &Head) -> &str {
-        let start = head.ad_start as usize;
-        self.ads.get(start..start + head.ad_length as usize).unwrap_or_default()
+        let start = head.text_start as usize;
+        self.texts.get(start..start + head.ad_length as usize).unwrap_or_default()
+    }
+
+    fn region_of(&self, head: &Head) -> Option<&str> {
+        let start = (head.text_start + head.ad_length) as usize;
+        let length = Some(head.region_length).filter(|&length| length != NONE)?;
+        self.texts.get(start..start + length as usize)
     }
 
     fn sketch_of(&self, head: &Head) -> &[u8] {
@@ -74,14 +88,14 @@ impl WindowChunk {
 
 impl Chunk for WindowChunk {
     fn clear(&mut self) {
-        self.ads.clear();
+        self.texts.clear();
         self.sketches.clear();
         self.heads.clear();
     }
 
     fn sized_like(&self) -> Self {
         Self {
-            ads: String::with_capacity(self.ads.len()),
+            texts: String::with_capacity(self.texts.len()),
             sketches: Vec::with_capacity(self.sketches.len()),
             heads: Vec::with_capacity(self.heads.len()),
         }
@@ -99,7 +113,7 @@ impl Chunk for WindowChunk {
     }
 
     fn bytes(&self) -> usize {
-        self.ads.len() + self.sketches.len() + self.heads.len() * size_of::<Head>()
+        self.texts.len() + self.sketches.len() + self.heads.len() * size_of::<Head>()
     }
 
     fn keys<'a>(&'a self, _table: Table, chunk: u32, ads: &mut AdIndex<'a>, keys: &mut Vec<Key>) {
@@ -122,9 +136,11 @@ impl Chunk for WindowChunk {
             })
         };
         let mut ads = StringBuilder::with_capacity(picks.len(), picks.len() * 16);
+        let mut regions = StringBuilder::new();
         let mut sketches = BinaryBuilder::new();
         for (chunk, head) in rows() {
             ads.append_value(chunk.ad_of(head));
+            regions.append_option(chunk.region_of(head));
             sketches.append_value(chunk.sketch_of(head));
         }
         let times = |of: fn(&Head) -> i64| {
@@ -141,17 +157,19 @@ impl Chunk for WindowChunk {
             ("click_count", longs(|head| head.click_count)),
             ("unique_users", longs(|head| head.unique_users)),
             ("user_sketch", Arc::new(sketches.finish())),
+            ("region", Arc::new(regions.finish())),
             ("epoch", longs(|head| head.epoch)),
         ]
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         encode_numbers(out, std::iter::once(self.heads.len() as u64));
-        encode_bytes(out, self.ads.as_bytes());
+        encode_bytes(out, self.texts.as_bytes());
         encode_bytes(out, &self.sketches);
         for head in &self.heads {
             let numbers = [
                 u64::from(head.ad_length),
+                u64::from(head.region_length),
                 u64::from(head.sketch_length),
                 head.window.length_ms() as u64,
                 head.start_ms as u64,
@@ -165,31 +183,37 @@ impl Chunk for WindowChunk {
 
     fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let rows = decode_number(bytes)?;
-        let ads = String::from_utf8(decode_bytes(bytes)?.to_vec()).ok()?;
+        let texts = String::from_utf8(decode_bytes(bytes)?.to_vec()).ok()?;
         let sketches = decode_bytes(bytes)?.to_vec();
-        let mut chunk = Self { ads, sketches, heads: Vec::new() };
-        let (mut ad_start, mut sketch_start) = (0, 0);
+        let mut chunk = Self { texts, sketches, heads: Vec::new() };
+        let (mut text_start, mut sketch_start) = (0_u32, 0_u32);
         for _ in 0..rows {
-            let head = decode_head(bytes, ad_start, sketch_start)?;
-            ad_start = ad_start.checked_add(head.ad_length)?;
+            let head = decode_head(bytes, text_start, sketch_start)?;
+            let region_start = text_start.checked_add(head.ad_length)?;
+            text_start = match head.region_length {
+                NONE => region_start,
+                length => region_start.checked_add(length)?,
+            };
             sketch_start = sketch_start.checked_add(head.sketch_length)?;
             chunk.heads.push(head);
-            if !chunk.ads.is_char_boundary(ad_start as usize) {
+            if ![region_start, text_start].iter().all(|&end| chunk.texts.is_char_boundary(end as usize)) {
                 return None;
             }
         }
-        let whole = ad_start as usize == chunk.ads.len() && sketch_start as usize == chunk.sketches.len();
+        let whole = text_start as usize == chunk.texts.len() && sketch_start as usize == chunk.sketches.len();
         whole.then_some(chunk)
     }
 }
 
-fn decode_head(bytes: &mut &[u8], ad_start: u32, sketch_start: u32) -> Option<Head> {
+fn decode_head(bytes: &mut &[u8], text_start: u32, sketch_start: u32) -> Option<Head> {
     let ad_length = u32::try_from(decode_number(bytes)?).ok()?;
+    let region_length = u32::try_from(decode_number(bytes)?).ok()?;
     let sketch_length = u32::try_from(decode_number(bytes)?).ok()?;
     let length_ms = decode_number(bytes)? as i64;
     Some(Head {
-        ad_start,
+        text_start,
         ad_length,
+        region_length,
         sketch_start,
         sketch_length,
         window: Window::ALL.into_iter().find(|window| window.length_ms() == length_ms)?,

@@ -12,25 +12,28 @@
 //!   the `Arc` beside it, which is dropped after it.
 //! - `consume_batch_queue` hands over ownership of exactly the `n` messages that it returned. [`Batch`] owns them from
 //!   there on and destroys each exactly once: after its visit, or in `drop` when the visitor stopped early or panicked.
-//! - A message's bytes are lent to the visitor for the length of its call only; the message is destroyed after that.
+//! - A message's bytes, headers included, are lent to the visitor for the length of its call only; the message is
+//!   destroyed after that, and its headers with it. They are asked for once, before anything is lent.
 //! - `err` is read as an integer: a broker may send a code that the bindings' `enum` does not know, and such a value
 //!   must never be made into one.
 //! - The handle is a raw pointer, so the type is neither `Send` nor `Sync`.
 #![allow(unsafe_code, reason = "batches are only in librdkafka's C interface; see the module's doc")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ops::ControlFlow;
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null, null_mut};
 use std::slice;
 use std::sync::Arc;
 
 use rdkafka::bindings::{
-    rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets, rd_kafka_message_destroy, rd_kafka_message_t,
-    rd_kafka_message_timestamp, rd_kafka_queue_destroy, rd_kafka_queue_forward, rd_kafka_queue_get_partition,
-    rd_kafka_queue_t,
+    rd_kafka_consume_batch_queue, rd_kafka_get_watermark_offsets, rd_kafka_header_get_last, rd_kafka_message_destroy,
+    rd_kafka_message_headers, rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_queue_destroy,
+    rd_kafka_queue_forward, rd_kafka_queue_get_partition, rd_kafka_queue_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use super::REGION_HEADER;
 
 /// The queue of one partition, with nothing in between.
 pub(super) struct PartitionQueue<C: ConsumerContext> {
@@ -51,6 +54,8 @@ pub(super) enum Event<'a> {
         offset: i64,
         /// When it was made or appended, unix time in milliseconds; -1 where the log does not say.
         timestamp_ms: i64,
+        /// The text of its header [`REGION_HEADER`].
+        region: Option<&'a str>,
         /// Its value; none for a tombstone.
         payload: Option<&'a [u8]>,
     },
@@ -167,7 +172,10 @@ impl OwnedMessage {
             Ok(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR) => {
                 // SAFETY: the message is live; a null type is allowed.
                 let timestamp_ms = unsafe { rd_kafka_message_timestamp(self.0, null_mut()) };
-                Event::Message { offset, timestamp_ms, payload }
+                // SAFETY: the message is live and lent to nobody else.
+                let region = unsafe { header(self.0, REGION_HEADER) };
+                let region = region.and_then(|region| str::from_utf8(region).ok());
+                Event::Message { offset, timestamp_ms, region, payload }
             }
             Ok(RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF) => Event::End { offset },
             known => Event::Error { code: known.ok().map(RDKafkaErrorCode::from), reason: payload.unwrap_or_default() },
@@ -180,6 +188,28 @@ impl Drop for OwnedMessage {
         // SAFETY: ours, live, and not used after this.
         unsafe { rd_kafka_message_destroy(self.0) };
     }
+}
+
+/// The value of a message's last header of this name. Headers that cannot be read are none: the value can.
+///
+/// # Safety
+/// `message` is live for `'a`, and nobody else asks for its headers meanwhile: the first question makes librdkafka parse
+/// them, and keep them with the message.
+unsafe fn header<'a>(message: *mut rd_kafka_message_t, name: &CStr) -> Option<&'a [u8]> {
+    let mut headers = null_mut();
+    // SAFETY: as the caller says; the call writes one pointer.
+    let error = unsafe { rd_kafka_message_headers(message, &raw mut headers) };
+    if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return None;
+    }
+    let (mut value, mut size) = (null(), 0);
+    // SAFETY: the message's headers, a name, and places for a pointer and a length.
+    let error = unsafe { rd_kafka_header_get_last(headers, name.as_ptr(), &raw mut value, &raw mut size) };
+    if error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return None;
+    }
+    // SAFETY: the value belongs to the headers, which live as long as the message.
+    unsafe { bytes(value.cast(), size) }
 }
 
 /// The bytes of a message; none where the pointer is null, as for a tombstone.

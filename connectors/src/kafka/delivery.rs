@@ -35,6 +35,7 @@ use rdkafka::bindings::{
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
+use super::REGION_HEADER;
 use super::health::Health;
 use crate::log::{Group, LogRecord};
 
@@ -43,9 +44,6 @@ const BATCH_RECORDS: usize = 32;
 
 /// The partition that librdkafka chooses: its `RD_KAFKA_PARTITION_UA`, which the bindings leave out.
 const CHOSEN_BY_KEY: i32 = -1;
-
-/// The header that says where a click came in.
-const REGION_HEADER: &CStr = c"weir-region";
 
 /// A producer to one topic.
 pub(super) struct Outlet {

@@ -23,6 +23,8 @@ mod producer;
 mod source;
 mod topics;
 
+use std::ffi::CStr;
+
 pub use config::{KafkaConfig, KafkaConfigError};
 pub use dead_letters::KafkaDeadLetters;
 pub use description::TopicDescription;
@@ -32,3 +34,6 @@ pub use log::{KafkaLog, KafkaLogConfig, KafkaLogError};
 pub use producer::{KafkaClicks, ProduceError};
 pub use source::{KafkaSourceFactory, NO_LOG_TIME_MS};
 pub use topics::{KafkaTopics, TopicCreated, TopicError, TopicSpec};
+
+/// The header of a click's record that names the region it came in.
+const REGION_HEADER: &CStr = c"weir-region";

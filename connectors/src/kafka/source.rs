@@ -309,14 +309,14 @@ impl Partition {
         let end = &mut self.end;
         let partition = self.id;
         self.queue.visit(max, &mut |event| match event {
-            Event::Message { offset, timestamp_ms, payload } => {
+            Event::Message { offset, timestamp_ms, region, payload } => {
                 let offset = unsigned(offset);
                 // What lies before the position was visited before.
                 if offset >= *next {
                     let log_time_ms = if timestamp_ms < 0 { NO_LOG_TIME_MS } else { timestamp_ms };
                     *next = offset + 1;
                     visited += 1;
-                    visit(Record { offset: Offset(offset), log_time_ms, payload });
+                    visit(Record { offset: Offset(offset), log_time_ms, region, payload });
                 }
                 ControlFlow::Continue(())
             }

@@ -8,6 +8,8 @@
 //! Exactly these bytes, with digits only, and with a [`Region`]. Anything else, however close, is a record. Each control
 //! line says all there is to say: one without a region ends the region of the one before.
 
+use weir_dataflow::is_region_name;
+
 use super::region::Region;
 
 const START: &[u8] = b"{\"weir_log_time_ms\":";
@@ -47,7 +49,7 @@ fn parse_rest(rest: &[u8]) -> Option<Control<'_>> {
         return Some(Control { log_time_ms, region: None });
     }
     let region = std::str::from_utf8(rest.strip_prefix(REGION)?.strip_suffix(b"\"")?).ok()?;
-    Region::is_valid(region).then_some(Control { log_time_ms, region: Some(region) })
+    is_region_name(region).then_some(Control { log_time_ms, region: Some(region) })
 }
 
 #[cfg(test)]

@@ -55,7 +55,8 @@ impl Current {
             return 0;
         }
         let log_time_ms = self.said.log_time_ms.unwrap_or(self.segment.modified_ms);
-        visit(Record { offset, log_time_ms, payload: Some(line.bytes) });
+        let region = self.said.region.as_deref();
+        visit(Record { offset, log_time_ms, region, payload: Some(line.bytes) });
         1
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-const MAX_BYTES: usize = 64;
+use weir_dataflow::is_region_name;
 
 /// A region's name: 1 to 64 letters, digits, `-`, `_`, `.`, so that it stands in a control line as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,18 +19,13 @@ pub struct RegionError {
 impl Region {
     /// Checks a name.
     pub fn new(name: &str) -> Result<Self, RegionError> {
-        if Self::is_valid(name) { Ok(Self(name.into())) } else { Err(RegionError { name: name.to_owned() }) }
+        if is_region_name(name) { Ok(Self(name.into())) } else { Err(RegionError { name: name.to_owned() }) }
     }
 
     /// Its name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    pub(super) fn is_valid(name: &str) -> bool {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        (1..=MAX_BYTES).contains(&name.len()) && name.bytes().all(allowed)
     }
 }
 

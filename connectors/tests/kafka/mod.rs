@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use weir_checkpoints::{PartitionId, Position};
 use weir_connectors::kafka::{KafkaClicks, KafkaConfig, KafkaSourceFactory, KafkaTopics, TopicSpec};
 use weir_dataflow::{Polled, Source, SourceFactory};
@@ -78,6 +81,24 @@ impl TestTopic {
             clicks.send(Some(partition), b"key", value.as_slice(), time_ms(index as i64)).unwrap();
         }
         clicks.flush().unwrap();
+    }
+
+    /// Writes values to a partition, all with these headers.
+    pub(crate) fn write_with_headers(&self, partition: i32, values: &[Vec<u8>], headers: &[(&str, Option<&[u8]>)]) {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", brokers());
+        for (key, value) in &self.config.settings {
+            client.set(key, value);
+        }
+        let producer: BaseProducer = client.create().unwrap();
+        for value in values {
+            let fill =
+                |filled: OwnedHeaders, &(key, value): &(&str, Option<&[u8]>)| filled.insert(Header { key, value });
+            let filled = headers.iter().fold(OwnedHeaders::new(), fill);
+            let record = BaseRecord::to(&self.config.topic).partition(partition).key("key").payload(value);
+            producer.send(record.headers(filled)).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
     }
 }
 

@@ -39,7 +39,6 @@ fn check(table: Table) {
 fn config() -> DeltaConfig {
     let now_ms = AtomicI64::new(1_736_952_000_000);
     DeltaConfig {
-        region: Some("eu-1".to_owned()),
         extra: true,
         target_file_bytes: 6_000,
         roll_interval_ms: 12_000,

@@ -15,7 +15,7 @@ use crate::rows::OwnedRow;
 const JOB: &str = "contract";
 
 fn config() -> DeltaConfig {
-    DeltaConfig { region: Some("eu-1".to_owned()), target_file_bytes: 0, ..DeltaConfig::new(JOB, "clicks") }
+    DeltaConfig { target_file_bytes: 0, ..DeltaConfig::new(JOB, "clicks") }
 }
 
 fn raw(config: DeltaConfig, store: &Arc<MemoryStore>) -> DeltaSink {

@@ -127,9 +127,9 @@ fn describe_window(file: &TableFile, cells: Cells<'_>) -> String {
     let start_ms = cells.time_ms("window_start");
     assert_eq!(cells.time_ms("window_end"), start_ms + window.length_ms());
     assert_eq!(file.partition["date"], date_of(start_ms));
-    assert_eq!(cells.text("region"), Some("eu-1"));
     describe(&Row::Window(WindowRow {
         ad_id: cells.text("ad_id").unwrap(),
+        region: cells.text("region"),
         window,
         start_ms,
         click_count: cells.long("click_count") as u64,
@@ -152,6 +152,7 @@ fn describe_click(file: &TableFile, cells: Cells<'_>) -> String {
     let row = ClickRow {
         click,
         extra: cells.text("extra"),
+        region: cells.text("region"),
         partition: PartitionId(partition as u32),
         offset: Offset(cells.long("offset") as u64),
         epoch: Epoch(cells.long("epoch") as u64),
@@ -163,7 +164,6 @@ fn describe_click(file: &TableFile, cells: Cells<'_>) -> String {
         assert_eq!(hour.parse::<i64>().unwrap(), event_time_ms / 3_600_000 % 24);
     }
     assert_eq!(cells.text("topic"), Some("clicks"));
-    assert_eq!(cells.text("region"), Some("eu-1"));
     match cells.text("reason") {
         None => describe(&Row::Archive(row)),
         Some("late") => describe(&Row::Late(row, LateReason::Late)),

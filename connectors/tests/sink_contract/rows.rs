@@ -18,6 +18,7 @@ pub(crate) struct OwnedRow {
     ip_address: Option<String>,
     user_agent: Option<String>,
     extra: Option<String>,
+    region: Option<String>,
     bytes: Option<Vec<u8>>,
     dice: u64,
 }
@@ -26,9 +27,10 @@ pub(crate) struct OwnedRow {
 pub(crate) fn describe(row: &Row<'_>) -> String {
     match row {
         Row::Window(window) => format!(
-            "{} {:?} start={} clicks={} users={} sketch={:?} epoch={}",
+            "{} {:?} region={:?} start={} clicks={} users={} sketch={:?} epoch={}",
             window.window.as_str(),
             window.ad_id,
+            window.region,
             window.start_ms,
             window.click_count,
             window.unique_users,
@@ -46,8 +48,8 @@ pub(crate) fn describe(row: &Row<'_>) -> String {
 
 fn describe_click(row: &ClickRow<'_>, reason: Option<&str>) -> String {
     format!(
-        "{}/{} epoch={} {:?} extra={:?} reason={reason:?}",
-        row.partition, row.offset, row.epoch, row.click, row.extra
+        "{}/{} epoch={} {:?} extra={:?} region={:?} reason={reason:?}",
+        row.partition, row.offset, row.epoch, row.click, row.extra, row.region
     )
 }
 
@@ -69,6 +71,7 @@ impl OwnedRow {
             ip_address: random.random_bool(0.9).then(|| format!("10.0.{}.7", random.random::<u8>())),
             user_agent: random.random_bool(0.9).then(|| agent.to_owned()),
             extra: random.random_bool(0.3).then(|| format!("{{\"campaign\":{number}}}")),
+            region: random.random_bool(0.7).then(|| format!("eu-{}", random.random_range(0..3))),
             bytes: random.random_bool(0.9).then_some(bytes),
             dice: random.random(),
         }
@@ -96,6 +99,7 @@ impl OwnedRow {
                 user_agent: self.user_agent.as_deref(),
             },
             extra: self.extra.as_deref(),
+            region: self.region.as_deref(),
             partition: PartitionId((self.dice % 3) as u32),
             offset: Offset(self.number),
             epoch: Epoch(self.epoch),
@@ -107,6 +111,7 @@ impl OwnedRow {
         let start_ms = weir_dataflow::event_time_ms(self.timestamp).min(MAX_EVENT_TIME_MS - window.length_ms());
         WindowRow {
             ad_id: &self.ad_id,
+            region: self.region.as_deref(),
             window,
             start_ms: start_ms - start_ms % window.length_ms(),
             // The number makes each row another one.

@@ -12,7 +12,12 @@ pub(crate) trait Fixture {
 pub(crate) trait Log {
     /// Adds records at a partition's end. They are there for readers when this returns. Payloads are not empty, and
     /// hold no line breaks.
-    fn append(&mut self, partition: u32, payloads: &[Vec<u8>]);
+    fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
+        self.append_from(None, partition, payloads);
+    }
+
+    /// The same with records that came in in a region.
+    fn append_from(&mut self, region: Option<&str>, partition: u32, payloads: &[Vec<u8>]);
 
     /// A source that reads on as the log grows.
     fn follow(&self) -> Box<dyn SourceFactory>;

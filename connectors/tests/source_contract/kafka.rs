@@ -27,8 +27,14 @@ struct TopicLog {
 }
 
 impl Log for TopicLog {
-    fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
-        self.topic.write_at(partition as i32, payloads.iter().cloned(), |_| None);
+    fn append_from(&mut self, region: Option<&str>, partition: u32, payloads: &[Vec<u8>]) {
+        match region {
+            None => self.topic.write_at(partition as i32, payloads.iter().cloned(), |_| None),
+            Some(region) => {
+                let headers = [("weir-region", Some(region.as_bytes()))];
+                self.topic.write_with_headers(partition as i32, payloads, &headers);
+            }
+        }
         self.appended.entry(partition).or_default().push(payloads.len() as u64);
     }
 

@@ -26,6 +26,7 @@ macro_rules! contract {
             partitions_are_read_apart
             a_cut_start_is_never_skipped
             a_bounded_log_ends
+            regions_are_handed_on
         );
     };
     ($name:ident, $fixture:expr, $($test:ident)*) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use weir_checkpoints::Store;
-use weir_connectors::ndjson::{NdjsonConfig, NdjsonSourceFactory, NdjsonWriter, SegmentFormat, WriterConfig};
+use weir_connectors::ndjson::{NdjsonConfig, NdjsonSourceFactory, NdjsonWriter, Region, SegmentFormat, WriterConfig};
 use weir_connectors::objects;
 use weir_dataflow::SourceFactory;
 
@@ -72,8 +72,10 @@ impl WrittenLog {
 }
 
 impl Log for WrittenLog {
-    fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
-        let mut writer = NdjsonWriter::open(&self.partition(partition), self.config.clone()).unwrap();
+    fn append_from(&mut self, region: Option<&str>, partition: u32, payloads: &[Vec<u8>]) {
+        let region = region.map(|region| Region::new(region).unwrap());
+        let config = WriterConfig { region, ..self.config.clone() };
+        let mut writer = NdjsonWriter::open(&self.partition(partition), config).unwrap();
         for payload in payloads {
             writer.append(chrono::Utc::now().timestamp_millis(), payload).unwrap();
         }
@@ -107,12 +109,12 @@ struct FilesLog {
 }
 
 impl Log for FilesLog {
-    fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
+    fn append_from(&mut self, region: Option<&str>, partition: u32, payloads: &[Vec<u8>]) {
         let names = self.appended.entry(partition).or_default();
         let name = segment_name(self.flat, partition, names.len(), self.ending);
         // Readers must never see half a compressed file.
         let hidden = self.folder.path().join(".new");
-        fs::write(&hidden, segment_bytes(self.ending, payloads)).unwrap();
+        fs::write(&hidden, segment_bytes(self.ending, region, payloads)).unwrap();
         fs::rename(hidden, self.folder.path().join(&name)).unwrap();
         names.push(name);
     }
@@ -140,10 +142,10 @@ struct ObjectsLog {
 }
 
 impl Log for ObjectsLog {
-    fn append(&mut self, partition: u32, payloads: &[Vec<u8>]) {
+    fn append_from(&mut self, region: Option<&str>, partition: u32, payloads: &[Vec<u8>]) {
         let names = self.appended.entry(partition).or_default();
         let name = segment_name(self.flat, partition, names.len(), self.ending);
-        self.store.put(&name, segment_bytes(self.ending, payloads)).unwrap();
+        self.store.put(&name, segment_bytes(self.ending, region, payloads)).unwrap();
         names.push(name);
     }
 
@@ -185,8 +187,12 @@ fn segment_name(flat: bool, partition: u32, number: usize, ending: &str) -> Stri
     if flat { format!("segment-{number:03}{ending}") } else { format!("{partition}/segment-{number:03}{ending}") }
 }
 
-fn segment_bytes(ending: &str, payloads: &[Vec<u8>]) -> Vec<u8> {
+fn segment_bytes(ending: &str, region: Option<&str>, payloads: &[Vec<u8>]) -> Vec<u8> {
     let mut lines = Vec::new();
+    if let Some(region) = region {
+        let now_ms = chrono::Utc::now().timestamp_millis();
+        writeln!(lines, "{{\"weir_log_time_ms\":{now_ms},\"weir_region\":\"{region}\"}}").unwrap();
+    }
     for payload in payloads {
         lines.extend_from_slice(payload);
         lines.push(b'\n');

@@ -177,6 +177,27 @@ pub(crate) fn a_bounded_log_ends(fixture: &dyn Fixture) {
     same(&third, &[], "nothing came since");
 }
 
+pub(crate) fn regions_are_handed_on(fixture: &dyn Fixture) {
+    let mut log = fixture.new_log(1);
+    let mut expected = Vec::new();
+    for (region, records) in [(None, 2), (Some("eu-1"), 3), (Some("US_west.2"), 1), (None, 2), (Some("eu-1"), 1)] {
+        let payloads: Vec<Vec<u8>> = (0..records).map(|number| format!("{{\"n\":{number}}}").into_bytes()).collect();
+        log.append_from(region, 0, &payloads);
+        expected.extend(std::iter::repeat_n(region.map(str::to_owned), records));
+    }
+    let regions = |source: &mut dyn Source| {
+        let mut regions = Vec::new();
+        until_caught_up(source, P0, 100, |record| regions.push(record.region.map(str::to_owned)));
+        regions
+    };
+    let mut source = open(log.as_ref(), None);
+    for read in 0..expected.len() {
+        let mut resumed = open(log.as_ref(), Some(&source.position(P0)));
+        assert_eq!(regions(resumed.as_mut()), expected[read..], "resumed after {read} records");
+        poll_until_records(source.as_mut(), P0, 1, |_| {});
+    }
+}
+
 /// Appends batches of these sizes. No two records of a test are the same; their lengths are the same in every run.
 fn fill(log: &mut dyn Log, partition: u32, batches: &[usize]) -> Vec<Vec<u8>> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);

@@ -29,6 +29,8 @@ const MIN_REWRITE_BYTES: u64 = 16 << 20;
 /// What the operator works on.
 pub(crate) struct WindowParts {
     pub(crate) windows: WindowState,
+    /// The job's own region.
+    pub(crate) home: Option<String>,
     pub(crate) sinks: Sinks,
     pub(crate) place: Place,
     pub(crate) timeline: Timeline,
@@ -92,6 +94,7 @@ struct Waiting {
 
 struct Windowing {
     windows: WindowState,
+    home: Option<String>,
     sinks: Sinks,
     place: Place,
     sealer: Sealer,
@@ -117,9 +120,10 @@ struct Snapshot {
 
 impl Windowing {
     fn new(parts: WindowParts) -> Self {
-        let WindowParts { windows, sinks, place, sealer, metrics, .. } = parts;
+        let WindowParts { windows, home, sinks, place, sealer, metrics, .. } = parts;
         Self {
             windows,
+            home,
             sinks,
             place,
             sealer,
@@ -135,9 +139,7 @@ impl Windowing {
 
     fn end_epoch(&mut self, agreement: &Agreement) -> Result<(), JobError> {
         let waiting = self.waiting.remove(&agreement.end.epoch.0).unwrap_or_default();
-        for AdName { ad, name } in waiting.names {
-            self.windows.name(AdKey(ad), name);
-        }
+        waiting.names.into_iter().for_each(|name| self.windows.name(name));
         self.count(&waiting.clicks);
         if agreement.end.closed_until_ms != self.closed_until_ms {
             self.closed_until_ms = agreement.end.closed_until_ms;
@@ -167,14 +169,16 @@ impl Windowing {
 
     fn close(&mut self, agreement: &Agreement) -> Result<(), SinkError> {
         let (sinks, sketch, epoch) = (&mut self.sinks, &mut self.sketch, agreement.end.epoch);
+        let home = self.home.as_deref();
         let mut failed = None;
         let mut rows = 0_u64;
         self.windows.close(agreement.end.closed_until_ms, |closed| {
-            let Closed { ad_id, window, start_ms, tally } = closed;
+            let Closed { ad_id, region, window, start_ms, tally } = closed;
             sketch.clear();
             tally.users.to_datasketches(sketch);
             let row = WindowRow {
                 ad_id,
+                region: region.or(home),
                 window,
                 start_ms,
                 click_count: tally.clicks,

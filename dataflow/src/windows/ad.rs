@@ -6,11 +6,13 @@ use crate::{AdKey, Window};
 
 use super::{Closed, Tally, stored};
 
-/// One ad's open panes and accumulators.
+/// The open panes and accumulators of one ad in one region.
 #[derive(Debug)]
 pub(super) struct AdState {
     pub(super) key: AdKey,
     pub(super) name: Box<str>,
+    /// None at home.
+    pub(super) region: Option<Box<str>>,
     /// Open minutes, in no order: there are a dozen at most, and the newest, which gets nearly all clicks, is last.
     panes: Vec<Pane>,
     longer: Vec<Accumulator>,
@@ -46,8 +48,9 @@ impl Pane {
 }
 
 impl AdState {
-    pub(super) fn new(key: AdKey, name: String) -> Self {
-        Self { key, name: name.into_boxed_str(), panes: Vec::new(), longer: Vec::new() }
+    pub(super) fn new(key: AdKey, name: String, region: Option<String>) -> Self {
+        let region = region.map(String::into_boxed_str);
+        Self { key, name: name.into_boxed_str(), region, panes: Vec::new(), longer: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -73,7 +76,8 @@ impl AdState {
         panes.sort_unstable_by_key(|pane| pane.minute);
         for pane in panes {
             let start_ms = pane.start_ms();
-            visit(Closed { ad_id: &self.name, window: Window::OneMinute, start_ms, tally: &pane.tally });
+            let (ad_id, region, window) = (&*self.name, self.region.as_deref(), Window::OneMinute);
+            visit(Closed { ad_id, region, window, start_ms, tally: &pane.tally });
             for window in [Window::FiveMinutes, Window::OneHour] {
                 self.accumulator(window, start_ms).fold(&pane.tally);
             }
@@ -82,7 +86,8 @@ impl AdState {
             self.longer.extract_if(.., |sum| closed(sum.start_ms + sum.window.length_ms())).collect();
         longer.sort_unstable_by_key(|sum| (sum.window, sum.start_ms));
         for sum in longer {
-            visit(Closed { ad_id: &self.name, window: sum.window, start_ms: sum.start_ms, tally: &sum.tally });
+            let (ad_id, region) = (&*self.name, self.region.as_deref());
+            visit(Closed { ad_id, region, window: sum.window, start_ms: sum.start_ms, tally: &sum.tally });
         }
     }
 
@@ -105,7 +110,7 @@ impl AdState {
         let panes = panes.map(|pane| (Window::OneMinute, pane.start_ms(), &pane.tally));
         let longer = self.longer.iter().filter(|sum| whole || sum.changed);
         let longer = longer.map(|sum| (sum.window, sum.start_ms, &sum.tally));
-        stored::write_ad(self.key, &self.name, panes.chain(longer), block);
+        stored::write_ad(self.key, &self.name, self.region.as_deref(), panes.chain(longer), block);
         self.panes.iter_mut().for_each(|pane| pane.changed = false);
         self.longer.iter_mut().for_each(|sum| sum.changed = false);
     }

@@ -1,4 +1,4 @@
-//! Counts and distinct users per ad and window.
+//! Counts and distinct users per ad, region and window.
 //!
 //! ```text
 //!   click ─▶ pane (1 minute) ──closes──▶ row 1m
@@ -19,6 +19,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use weir_checkpoints::{GroupRange, PartError, PartReader, PartWriter, StatePart, Store};
 
+use crate::records::AdName;
 use crate::sketch::UserSketch;
 use crate::time::is_closed;
 use crate::{AdKey, Window};
@@ -39,6 +40,8 @@ pub(crate) struct Tally {
 /// A window that closed.
 pub(crate) struct Closed<'a> {
     pub(crate) ad_id: &'a str,
+    /// None at home.
+    pub(crate) region: Option<&'a str>,
     pub(crate) window: Window,
     pub(crate) start_ms: i64,
     pub(crate) tally: &'a Tally,
@@ -60,18 +63,25 @@ impl WindowState {
         self.ads.iter().map(HashTable::len).sum()
     }
 
-    /// Learns an ad's name; every ad's name comes before its first click.
-    pub(crate) fn name(&mut self, ad: AdKey, name: String) {
+    /// Learns an ad's name and region; they come before its first click there.
+    pub(crate) fn name(&mut self, AdName { ad, name, region }: AdName) {
+        let ad = AdKey(ad);
         let Some(table) = self.table(ad.group()) else {
             unreachable!("ad {name} belongs to another worker");
         };
         match table.entry(hash_of(ad), |state| state.key == ad, |state| hash_of(state.key)) {
             Entry::Vacant(vacant) => {
-                vacant.insert(AdState::new(ad, name));
+                vacant.insert(AdState::new(ad, name, region));
             }
             // 128 bits: that two names share a key is not to be expected, but it would merge two ads' bills.
             Entry::Occupied(known) => {
-                assert!(*known.get().name == *name, "two ads have one key: {} and {name}", known.get().name)
+                let known = known.get();
+                assert!(
+                    *known.name == *name && known.region.as_deref() == region.as_deref(),
+                    "two ads have one key: {} in {:?} and {name} in {region:?}",
+                    known.name,
+                    known.region
+                );
             }
         }
     }
@@ -126,7 +136,7 @@ impl WindowState {
 
     fn restore_block(&mut self, mut block: &[u8], closed_until_ms: Option<i64>) -> Result<(), String> {
         while !block.is_empty() {
-            let StoredAd { key, name, windows } = StoredAd::read(&mut block)?;
+            let StoredAd { key, name, region, windows } = StoredAd::read(&mut block)?;
             let open = windows
                 .into_iter()
                 .filter(|(window, start_ms, _)| !is_closed(start_ms + window.length_ms(), closed_until_ms));
@@ -135,7 +145,7 @@ impl WindowState {
             };
             let state = table
                 .entry(hash_of(key), |state| state.key == key, |state| hash_of(state.key))
-                .or_insert_with(|| AdState::new(key, name))
+                .or_insert_with(|| AdState::new(key, name, region))
                 .into_mut();
             open.for_each(|(window, start_ms, tally)| state.restore(window, start_ms, tally));
         }

@@ -15,6 +15,7 @@ use weir_dataflow::{
 #[derive(Debug, Clone)]
 pub struct LogRecord {
     pub log_time_ms: i64,
+    pub region: Option<String>,
     pub payload: Option<Vec<u8>>,
 }
 
@@ -63,6 +64,7 @@ impl Source for MemoryReader {
             visit(Record {
                 offset: Offset(*next),
                 log_time_ms: record.log_time_ms,
+                region: record.region.as_deref(),
                 payload: record.payload.as_deref(),
             });
             *next += 1;
@@ -167,9 +169,9 @@ impl Store for MemoryStore {
 /// A row as a test looks at it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum SeenRow {
-    Window { ad: String, window: String, start_ms: i64, clicks: u64, users: u64, epoch: u64 },
-    Archive { partition: u32, offset: u64, epoch: u64 },
-    Late { partition: u32, offset: u64, epoch: u64, reason: String },
+    Window { ad: String, region: Option<String>, window: String, start_ms: i64, clicks: u64, users: u64, epoch: u64 },
+    Archive { partition: u32, offset: u64, epoch: u64, region: Option<String> },
+    Late { partition: u32, offset: u64, epoch: u64, region: Option<String>, reason: String },
     DeadLetter { partition: u32, offset: u64, epoch: u64, reason: String },
 }
 
@@ -242,19 +244,24 @@ impl Sink for MemorySinkEnd {
         self.fresh.push(match row {
             Row::Window(row) => SeenRow::Window {
                 ad: row.ad_id.to_owned(),
+                region: row.region.map(str::to_owned),
                 window: row.window.as_str().to_owned(),
                 start_ms: row.start_ms,
                 clicks: row.click_count,
                 users: row.unique_users,
                 epoch: row.epoch.0,
             },
-            Row::Archive(row) => {
-                SeenRow::Archive { partition: row.partition.0, offset: row.offset.0, epoch: row.epoch.0 }
-            }
+            Row::Archive(row) => SeenRow::Archive {
+                partition: row.partition.0,
+                offset: row.offset.0,
+                epoch: row.epoch.0,
+                region: row.region.map(str::to_owned),
+            },
             Row::Late(row, reason) => SeenRow::Late {
                 partition: row.partition.0,
                 offset: row.offset.0,
                 epoch: row.epoch.0,
+                region: row.region.map(str::to_owned),
                 reason: reason.as_str().to_owned(),
             },
             Row::DeadLetter(row) => SeenRow::DeadLetter {
@@ -313,6 +320,7 @@ pub const TIME: TimeSettings = TimeSettings {
 pub fn job(log: &Arc<Log>, store: &Arc<MemoryStore>, sinks: &[MemorySink], max_records: u64) -> Job {
     Job {
         name: "clicks".to_owned(),
+        region: None,
         time: TIME,
         dedup_horizon_ms: 120_000,
         epoch: EpochSettings { interval: Duration::from_millis(200), max_records },

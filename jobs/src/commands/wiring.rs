@@ -25,6 +25,7 @@ pub(super) fn job(config: &JobConfig, metrics: Arc<JobMetrics>, stop: Arc<Atomic
     let source = source(config)?;
     Ok(Job {
         name: config.name.clone(),
+        region: config.region.clone(),
         time: TimeSettings {
             out_of_orderness_ms: signed(config.time.out_of_orderness_ms),
             allowed_lateness_ms: signed(config.time.allowed_lateness_ms),
@@ -66,7 +67,6 @@ pub(super) fn source(config: &JobConfig) -> Result<Arc<dyn SourceFactory>> {
 fn sinks(config: &JobConfig, topic: &str) -> Result<Vec<Arc<dyn SinkFactory>>> {
     let store = open_store(config.tables.url.as_str())?;
     let delta = DeltaConfig {
-        region: config.region.clone(),
         extra: config.archive.is_some_and(|archive| archive.extra),
         target_file_bytes: config.tables.target_file_bytes,
         roll_interval_ms: signed(config.tables.roll_interval_ms),

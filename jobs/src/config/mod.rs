@@ -40,7 +40,7 @@ pub const DEFAULTS: &str = include_str!("default.toml");
 pub struct JobConfig {
     /// The job's name.
     pub name: String,
-    /// The region column of its tables, if it has one.
+    /// The region of clicks that come without one, if it has one.
     pub region: Option<String>,
     /// How many workers this process runs.
     pub workers: u32,

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -40,6 +40,7 @@ pub(super) struct FileFacts {
 pub(super) struct AggRow<'a> {
     pub(super) window: &'a str,
     pub(super) ad_id: &'a str,
+    pub(super) region: Option<&'a str>,
     pub(super) start_ms: i64,
     pub(super) clicks: u64,
     pub(super) users: u64,
@@ -109,7 +110,7 @@ impl DeltaTable {
             };
             let builder = self.reader(store, path)?;
             visit_file(path, facts(&builder));
-            let columns = ["ad_id", "window_start", "click_count", "unique_users"];
+            let columns = ["ad_id", "region", "window_start", "click_count", "unique_users"];
             let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
             for batch in builder.with_projection(mask).with_batch_size(8192).build()? {
                 let read = batch.with_context(|| format!("{path} cannot be read"))?;
@@ -152,6 +153,7 @@ fn facts(builder: &ParquetRecordBatchReaderBuilder<Bytes>) -> FileFacts {
 fn visit_batch(window: &str, batch: &RecordBatch, visit: &mut impl FnMut(AggRow<'_>)) -> Result<()> {
     let column = |name: &str| batch.column_by_name(name).with_context(|| format!("column {name} is missing"));
     let ads = column("ad_id")?.as_string_opt::<i32>().context("column ad_id is no text")?;
+    let regions = column("region")?.as_string_opt::<i32>().context("column region is no text")?;
     let starts = column("window_start")?
         .as_primitive_opt::<TimestampMicrosecondType>()
         .context("column window_start is no timestamp in microseconds")?;
@@ -161,6 +163,7 @@ fn visit_batch(window: &str, batch: &RecordBatch, visit: &mut impl FnMut(AggRow<
         visit(AggRow {
             window,
             ad_id: ads.value(row),
+            region: regions.is_valid(row).then(|| regions.value(row)),
             start_ms: starts.value(row) / 1000,
             clicks: u64::try_from(clicks.value(row)).context("a click_count is negative")?,
             users: u64::try_from(users.value(row)).context("a unique_users is negative")?,

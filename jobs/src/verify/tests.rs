@@ -18,6 +18,8 @@ struct World {
     tables: Arc<dyn Store>,
     oracle: PathBuf,
     windows: Vec<ExpectedWindow>,
+    /// Rows of windows beside those, in a region.
+    elsewhere: Vec<(&'static str, ExpectedWindow)>,
     manifests: Vec<Manifest>,
     late_rows: u64,
     raw_rows: u64,
@@ -50,6 +52,7 @@ impl World {
             tables: open("tables"),
             manifests: vec![manifest(0, 0, Totals::default(), None), manifest(1, 7, totals, Some(i64::MAX))],
             windows,
+            elsewhere: Vec::new(),
             late_rows: totals.late + totals.future,
             raw_rows: totals.read - totals.rejected,
             agg_epoch: 7,
@@ -62,7 +65,9 @@ impl World {
     fn verify(&self, late_for_certain: bool) -> Report {
         self.store_manifests();
         for (number, window) in ["1m", "5m", "1h"].into_iter().enumerate() {
-            let rows = self.windows.iter().filter(|row| row.window == window);
+            let home = self.windows.iter().map(|row| (None, row));
+            let elsewhere = self.elsewhere.iter().map(|(region, row)| (Some(*region), row));
+            let rows = home.chain(elsewhere).filter(|(_, row)| row.window == window);
             self.store_file("clicks_agg", number, Some(window), self.agg_epoch, agg_batch(rows));
         }
         self.store_file("clicks_late", 0, None, 7, offsets_batch(self.late_rows));
@@ -149,12 +154,13 @@ fn manifest(sequence: u64, epoch: u64, totals: Totals, end_ms: Option<i64>) -> M
     }
 }
 
-fn agg_batch<'a>(rows: impl Iterator<Item = &'a ExpectedWindow>) -> RecordBatch {
-    let rows: Vec<&ExpectedWindow> = rows.collect();
+fn agg_batch<'a>(rows: impl Iterator<Item = (Option<&'a str>, &'a ExpectedWindow)>) -> RecordBatch {
+    let (regions, rows): (Vec<Option<&str>>, Vec<&ExpectedWindow>) = rows.unzip();
     let starts: TimestampMicrosecondArray = rows.iter().map(|row| row.start_ms * 1000).collect::<Vec<_>>().into();
     let number = |of: fn(&ExpectedWindow) -> u64| rows.iter().map(|row| of(row) as i64).collect::<Int64Array>();
     RecordBatch::try_from_iter([
         ("ad_id", Arc::new(rows.iter().map(|row| Some(&row.ad_id)).collect::<StringArray>()) as _),
+        ("region", Arc::new(StringArray::from(regions)) as _),
         ("window_start", Arc::new(starts.with_timezone_utc()) as _),
         ("click_count", Arc::new(number(|row| row.clicks)) as _),
         ("unique_users", Arc::new(number(|row| row.users)) as _),
@@ -229,6 +235,43 @@ fn a_window_that_should_not_be_there_is_named() {
 fn a_window_that_is_there_twice_is_named() {
     let spoil = |world: &mut World| world.windows.push(world.windows[0].clone());
     check(spoil, &[SUMS, "no window is in clicks_agg twice"], "ad-00000000 1m");
+}
+
+/// Moves some clicks of every window to a region; all users of the window clicked there too.
+fn spread(world: &mut World) {
+    for row in world.windows.iter_mut().filter(|row| row.clicks > 2) {
+        row.clicks -= 2;
+        let moved = ExpectedWindow { clicks: 1, users: 1, ..row.clone() };
+        world.elsewhere.extend([("eu-1", moved.clone()), ("us-1", moved)]);
+    }
+}
+
+#[test]
+fn windows_are_added_up_over_regions() {
+    let mut world = World::new();
+    spread(&mut world);
+    assert!(!world.elsewhere.is_empty());
+    let report = world.verify(true);
+    assert!(report.ok, "{:?}", report.checks);
+    assert_eq!(report.compared.unwrap().windows, world.windows.len() as u64);
+}
+
+#[test]
+fn a_row_that_a_region_has_twice_is_named() {
+    let spoil = |world: &mut World| {
+        spread(world);
+        world.elsewhere.push(world.elsewhere[1].clone());
+    };
+    check(spoil, &[SUMS, "no window is in clicks_agg twice"], "ad-00000000 in us-1 1m");
+}
+
+#[test]
+fn fewer_users_in_all_regions_together_than_the_oracle_has_are_named() {
+    let spoil = |world: &mut World| {
+        spread(world);
+        world.windows.iter_mut().find(|row| row.users > 20).unwrap().users -= 5;
+    };
+    check(spoil, &["every window's users are within the sketch's error of the oracle's"], "users, expected");
 }
 
 #[test]
