@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn rows_of_another_version_are_refused_with_what_to_do() {
-        let (_, header) = unpack::<WindowChunk>(&packed()).unwrap();
+        let (header, _) = unpack::<WindowChunk>(&packed()).unwrap();
         let old = pack::<WindowChunk>(&Header { version: VERSION - 1, rows: 0, chunks: 0, ..header }, &[]).unwrap();
         let refusal = Held::<WindowChunk>::restored("clicks_agg", &old).err().unwrap();
         assert!(refusal.ends_with("go on with the version of weir that wrote them"), "{refusal}");
