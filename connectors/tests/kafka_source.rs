@@ -38,11 +38,14 @@ fn reads_every_record_once_and_in_order() {
     }
 }
 
+/// Names and values.
+type Headers<'a> = &'a [(&'a str, Option<&'a [u8]>)];
+
 #[test]
 fn the_region_is_the_last_header_of_that_name() {
     let topic = TestTopic::new("headers", 1, &[]);
     let name = "weir-region";
-    let checks: [(&[(&str, Option<&[u8]>)], Option<&str>); 9] = [
+    let checks: [(Headers<'_>, Option<&str>); 9] = [
         (&[], None),
         (&[(name, Some(b"eu-1"))], Some("eu-1")),
         (&[("other", Some(b"eu-1")), ("Weir-Region", Some(b"eu-1"))], None),

@@ -7,6 +7,11 @@
 //!
 //! The safe `BaseConsumer::poll` makes an event and an `Arc` for every message, which halves the rate.
 //!
+//! Every message is asked for its region. Without headers that costs 0.09 CPU-us, on top of 0.37: librdkafka allocates
+//! twice before it sees that there are none, and nothing in its interface says so beforehand. With the header it costs
+//! 0.17 (`examples/kafka_read_speed.rs`, with and without `region=eu-1`). Asking only now and then is no way: a click
+//! whose label was missed would be counted in another region.
+//!
 //! Why it is sound:
 //! - The queue handle is made by librdkafka and destroyed once, in `drop`. The consumer it belongs to is kept alive by
 //!   the `Arc` beside it, which is dropped after it.
