@@ -156,10 +156,13 @@ fn recovering() -> (Server, std::sync::Arc<crate::gate::Gate>) {
     let (server, gate) = gated(&[]);
     eventually(|| ready(server.address));
     gate.set(Mode::Fail);
-    for id in 0..40 {
-        post_json(server.address, click(id)).expect_problem(503, "overloaded");
-    }
-    assert!(!ready(server.address));
+    // On a slow machine it may be half open again before the last of these.
+    eventually(|| {
+        for id in 0..40 {
+            post_json(server.address, click(id)).expect_problem(503, "overloaded");
+        }
+        !ready(server.address)
+    });
     gate.set(Mode::Pass);
     (server, gate)
 }
