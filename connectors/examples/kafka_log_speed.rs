@@ -8,6 +8,8 @@
 //! `KafkaClicks` in the same run. Then open loops: groups are appended at fixed times, and the time until they are
 //! settled is counted from when they were due. `only=NAME` runs those whose name contains NAME.
 
+mod measure;
+
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use weir_connectors::kafka::{KafkaClicks, KafkaConfig, KafkaLog, KafkaLogConfig, KafkaTopics, TopicSpec};
 use weir_connectors::log::{Group, Log};
+
+use measure::cpu_seconds;
 
 const PARTITIONS: u32 = 12;
 
@@ -233,19 +237,4 @@ impl Clock {
             cpu_us / count
         );
     }
-}
-
-/// Processor time of this process so far, user and system, from `/proc/self/stat` (in ticks of 10 ms).
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    fields.iter().sum::<f64>() / 100.0
 }

@@ -8,6 +8,8 @@
 //! With a region, the messages of a new topic have it as a header. What else follows the number of messages goes to the
 //! client library, for writing and for reading. Prints messages a second and the processor time of this process a message, for writing and for reading.
 
+mod measure;
+
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use weir_connectors::kafka::{KafkaClicks, KafkaConfig, KafkaSourceFactory, KafkaTopics, TopicCreated, TopicSpec};
 use weir_dataflow::{Polled, SourceFactory};
+
+use measure::cpu_seconds;
 
 const PARTITIONS: u32 = 8;
 
@@ -170,19 +174,4 @@ impl Clock {
             cpu_us / count
         );
     }
-}
-
-/// Processor time of this process so far, user and system, from `/proc/self/stat` (in ticks of 10 ms).
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<f64> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    fields.iter().sum::<f64>() / 100.0
 }

@@ -11,10 +11,12 @@ mod gate;
 mod server;
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use client::{Answer, post_json, request};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use server::Server;
 
 const CLICK: &str = r#"{"ad_id":"a","user_id":"u","timestamp":1790000000,"click_id":"c-1"}"#;
@@ -25,30 +27,59 @@ fn misuse_costs_little_memory() {
     a_bomb_is_refused_before_it_has_gone_off();
 }
 
+/// The server is a process of its own, and starts with the few open files that most systems give.
 fn ten_thousand_idle_connections_cost_little() {
-    let server = Server::start(&[]);
-    // Both ends are in this process: with its own files that is as many as most systems allow.
-    let wanted = (open_files_allowed().saturating_sub(500) / 2).min(10_000);
-    let before = resident_bytes();
-    let idle: Vec<TcpStream> = (0..wanted).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    const WANTED: u64 = 10_000;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    let wanted = limit.maximum.map_or(WANTED, |most| WANTED.min(most.saturating_sub(300)));
+    assert!(wanted > 2_000, "this system lets a process have {wanted} connections: the test shows nothing");
+
+    let folder = tempfile::tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let maximum = limit.maximum.map_or_else(|| "unlimited".to_owned(), |most| most.to_string());
+    let mut server = Command::new("prlimit")
+        .arg(format!("--nofile=1024:{maximum}"))
+        .args([env!("CARGO_BIN_EXE_weir"), "ingest", "-D", "source.kind=ndjson"])
+        .args(["-D", &format!("source.url={}", folder.path().display())])
+        .args(["-D", &format!("ingest.listen={address}")])
+        .spawn()
+        .unwrap();
     let started = Instant::now();
-    post_json(server.address, CLICK).expect(202);
-    assert!(started.elapsed() < Duration::from_secs(10));
-    let each = resident_bytes().saturating_sub(before) / wanted as u64;
+    while TcpStream::connect(address).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(20), "the server does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    post_json(address, CLICK).expect(202);
+    let before = resident_bytes_of(&server.id().to_string());
+    let idle: Vec<TcpStream> = (0..wanted).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let connected = Instant::now();
+    while open_connections(address) < wanted {
+        assert!(connected.elapsed() < Duration::from_secs(20), "{} of {wanted} were taken", open_connections(address));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    post_json(address, CLICK).expect(200);
+    let each = resident_bytes_of(&server.id().to_string()).saturating_sub(before) / wanted;
     println!("{wanted} idle connections, {each} bytes each");
-    assert!(each < 20_000, "{each} bytes for an idle connection");
     drop(idle);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(each < 20_000, "{each} bytes for an idle connection");
 }
 
-fn open_files_allowed() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
+fn open_connections(address: SocketAddr) -> u64 {
+    let figures = String::from_utf8(request(address, "GET", "/metrics", &[], b"").body).unwrap();
+    let line = figures.lines().find(|line| line.starts_with("weir_ingest_connections ")).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
 fn resident_bytes() -> u64 {
-    let pages: u64 = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
+    resident_bytes_of("self")
+}
+
+fn resident_bytes_of(process: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap();
+    text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 fn a_bomb_is_refused_before_it_has_gone_off() {

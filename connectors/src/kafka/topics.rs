@@ -6,6 +6,7 @@ use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{IsError, KafkaError};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use weir_checkpoints::{Offset, PartitionId};
@@ -96,24 +97,22 @@ impl KafkaTopics {
 
     /// How many partitions a topic has; none where there is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Option<usize>, TopicError> {
-        let failed = |reason: String| self.error("describe", topic, reason);
-        let metadata = self
-            .admin
-            .inner()
-            .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
-            .map_err(|error| failed(error.to_string()))?;
-        let Some(described) = metadata.topics().iter().find(|described| described.name() == topic) else {
-            return Ok(None);
-        };
-        match described.error() {
-            None => Ok(Some(described.partitions().len())),
-            Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
-            Some(error) => Err(failed(Code::from(error).to_string())),
-        }
+        self.look(topic, |found| Ok(found.partitions().len()))
     }
 
     /// A topic as it is; none where there is no such topic.
     pub fn describe(&self, topic: &str) -> Result<Option<TopicDescription>, TopicError> {
+        self.look(topic, |found| {
+            let settings = description::settings(&self.admin, topic, ANSWER_TIMEOUT)?;
+            Ok(description::describe(found, settings))
+        })
+    }
+
+    fn look<T>(
+        &self,
+        topic: &str,
+        at: impl FnOnce(&MetadataTopic) -> Result<T, String>,
+    ) -> Result<Option<T>, TopicError> {
         let failed = |reason: String| self.error("describe", topic, reason);
         let metadata = self
             .admin
@@ -122,11 +121,7 @@ impl KafkaTopics {
             .map_err(|error| failed(error.to_string()))?;
         let found = metadata.topics().iter().find(|described| described.name() == topic);
         let there = description::exists(found).map_err(failed)?;
-        let Some(found) = found.filter(|_| there) else {
-            return Ok(None);
-        };
-        let settings = description::settings(&self.admin, topic, ANSWER_TIMEOUT).map_err(failed)?;
-        Ok(Some(description::describe(found, settings)))
+        found.filter(|_| there).map(at).transpose().map_err(failed)
     }
 
     /// How many brokers the cluster has at present.

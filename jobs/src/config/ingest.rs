@@ -42,7 +42,7 @@ pub struct IngestConfig {
     /// Repeated clicks.
     pub recent: RecentConfig,
     /// Requests.
-    pub limits: BodyLimits,
+    pub limits: RequestLimits,
     /// The limit of a client that has none of its own.
     pub rate: Option<RateConfig>,
     /// API keys, if there are any.
@@ -81,7 +81,7 @@ pub struct RecentConfig {
 
 /// What a request may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BodyLimits {
+pub struct RequestLimits {
     /// A body as it is sent.
     pub body_bytes: usize,
     /// The same decompressed.
@@ -230,8 +230,8 @@ fn log(raw: &Reader<'_>) -> Result<LogConfig, ConfigError> {
     })
 }
 
-fn limits(raw: &Reader<'_>) -> Result<BodyLimits, ConfigError> {
-    let limits = BodyLimits {
+fn limits(raw: &Reader<'_>) -> Result<RequestLimits, ConfigError> {
+    let limits = RequestLimits {
         body_bytes: raw.size("ingest.limits.body_bytes", 1 << 16..=1 << 31)?,
         inflated_bytes: raw.size("ingest.limits.inflated_bytes", 1 << 16..=1 << 31)?,
         stream_bytes: raw.integer("ingest.limits.stream_bytes", 1 << 16..=TIB)?,

@@ -25,7 +25,7 @@ use weir_connectors::kafka::KafkaConfig;
 
 pub use error::ConfigError;
 pub use ingest::{
-    AuthConfig, BodyLimits, IngestConfig, LogConfig, ProxyConfig, RateConfig, RecentConfig, ShedConfig, TlsConfig,
+    AuthConfig, IngestConfig, LogConfig, ProxyConfig, RateConfig, RecentConfig, RequestLimits, ShedConfig, TlsConfig,
 };
 use layers::Layers;
 pub use layers::Origin;

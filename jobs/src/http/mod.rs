@@ -2,15 +2,18 @@
 //!
 //! ```text
 //!   TCP ─▶ [PROXY header] ─▶ [TLS] ─▶ HTTP/1.1 or HTTP/2 ─▶ handler(peer, request) ─▶ response
-//!           proxy_protocol    tls      server                 client, body, cors, problem
+//!           proxy_protocol    tls      server                 client, body, budget, inflate, cors, problem
 //! ```
 //!
 //! Whatever a client does, it costs a bounded amount of memory for a bounded time: heads, bodies and connections have
 //! limits, and each wait has an end.
 
 pub mod body;
+pub mod budget;
 pub mod client;
 pub mod cors;
+mod inflate;
+mod open_files;
 pub mod problem;
 mod proxy_protocol;
 mod server;

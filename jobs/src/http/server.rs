@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 use super::tls::Certificates;
-use super::{Answer, proxy_protocol};
+use super::{Answer, open_files, proxy_protocol};
 
 /// How many connections the system keeps until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -79,6 +79,7 @@ pub struct HttpServer {
 impl HttpServer {
     /// Binds the port. Must be called in a tokio runtime.
     pub fn bind(listen: SocketAddr, settings: ServerSettings) -> io::Result<Self> {
+        open_files::allow(settings.connections);
         let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(listen)?;

@@ -9,7 +9,6 @@
 //! - An answer other than 2xx says nothing of what was accepted before it, in a batch. Sending all of it again is always right:
 //!   what was accepted is then a duplicate.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,17 +19,20 @@ use hyper::{Request, StatusCode, Version};
 use tokio::sync::oneshot;
 use weir_connectors::log::{Log, LogError, Settled};
 
+use super::batch::{Batch, Pending};
 use super::clients::{Client, Clients};
 use super::intake::{Collected, Intake, Item};
 use super::items::{array_items, lines};
 use super::metrics::IngestMetrics;
-use super::overload::{Cause, Overload};
+use super::overload::Overload;
 use super::rate::Standing;
 use super::recent::Recent;
+use super::refusals::{refuse_key_for_many, refused, unreadable};
 use super::sender::{Sender, Shape};
-use super::verdict::{BatchVerdict, ClickStatus, ClickVerdict, RejectedClick};
-use crate::config::BodyLimits;
-use crate::http::body::{self, BodyError, BodyReader, Budget, Encoding, Reservation, discard};
+use super::verdict::{ClickStatus, ClickVerdict, RejectedClick};
+use crate::config::RequestLimits;
+use crate::http::body::{BodyLimits, BodyReader, Encoding, discard};
+use crate::http::budget::{Budget, Reservation};
 use crate::http::client::TrustedProxies;
 use crate::http::problem::Problem;
 use crate::http::{Answer, Peer};
@@ -38,9 +40,6 @@ use crate::http::{Answer, Peer};
 /// How many clicks of an array, or bytes of lines, go into the log together.
 const GROUP_CLICKS: usize = 1024;
 const GROUP_BYTES: usize = 512 << 10;
-
-/// How many groups of one request are on their way at a time.
-const GROUPS_ON_THEIR_WAY: usize = 4;
 
 /// What listing one rejected click takes in memory, about.
 const REJECTED_BYTES: usize = 160;
@@ -55,7 +54,7 @@ pub(super) struct Clicks {
     pub(super) overload: Arc<Overload>,
     pub(super) clients: Clients,
     pub(super) proxies: TrustedProxies,
-    pub(super) limits: BodyLimits,
+    pub(super) limits: RequestLimits,
     pub(super) budget: Budget,
     pub(super) metrics: Arc<IngestMetrics>,
 }
@@ -66,19 +65,6 @@ struct Posted<'r> {
     client: Client,
     reservation: Reservation,
     standing: Option<Standing>,
-}
-
-/// Groups of one request, and what is known of them.
-struct Batch {
-    verdict: BatchVerdict,
-    next_index: u64,
-    on_their_way: VecDeque<Pending>,
-}
-
-struct Pending {
-    records: u64,
-    settled: oneshot::Receiver<Settled>,
-    twins: Vec<oneshot::Receiver<bool>>,
 }
 
 impl Clicks {
@@ -133,7 +119,7 @@ impl Clicks {
             Shape::Json => (self.limits.body_bytes as u64, self.limits.inflated_bytes as u64),
             Shape::Lines => (self.limits.stream_bytes, self.limits.stream_bytes),
         };
-        let limits = body::BodyLimits { sent_bytes, inflated_bytes, timeout: self.limits.body_timeout };
+        let limits = BodyLimits { sent_bytes, inflated_bytes, timeout: self.limits.body_timeout };
         Encoding::of(headers).and_then(|encoding| BodyReader::new(body, encoding, limits)).map_err(unreadable)
     }
 
@@ -183,7 +169,7 @@ impl Clicks {
         }
         refuse_key_for_many(&request.sender)?;
         self.charge(request, items.len())?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         for group in items.chunks(GROUP_CLICKS) {
             self.take_group(request, &mut batch, group).await?;
         }
@@ -192,7 +178,7 @@ impl Clicks {
 
     async fn take_lines(&self, request: &mut Posted<'_>, mut reader: BodyReader<'_>) -> Result<Answer, Problem> {
         refuse_key_for_many(&request.sender)?;
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         let mut buffer = Vec::new();
         let mut target_bytes = GROUP_BYTES;
         loop {
@@ -254,23 +240,19 @@ impl Clicks {
         }
         let collected = intake.finish();
         batch.verdict.duplicate += collected.duplicates;
-        batch.on_their_way.push_back(self.append(collected));
+        let group = self.append(collected);
         let rejected = batch.verdict.rejected.len() - rejected_before;
         request.reservation.grow(rejected * REJECTED_BYTES).map_err(unreadable)?;
-        while batch.on_their_way.len() >= GROUPS_ON_THEIR_WAY {
-            batch.settle_first().await?;
-        }
+        batch.push(group).await?;
         // Other requests have their turn between two groups of a large one.
         tokio::task::yield_now().await;
         Ok(())
     }
 
-    async fn finish(&self, mut batch: Batch) -> Result<Answer, Problem> {
-        while !batch.on_their_way.is_empty() {
-            batch.settle_first().await?;
-        }
-        self.metrics.taken(batch.verdict.accepted, batch.verdict.duplicate);
-        Ok(batch.verdict.into_answer())
+    async fn finish(&self, batch: Batch) -> Result<Answer, Problem> {
+        let verdict = batch.finish().await?;
+        self.metrics.taken(verdict.accepted, verdict.duplicate);
+        Ok(verdict.into_answer())
     }
 
     fn charge(&self, request: &mut Posted<'_>, clicks: usize) -> Result<(), Problem> {
@@ -323,73 +305,4 @@ impl Clicks {
         let reason = "it has taken nothing lately, and is tried again soon".to_owned();
         LogError::Unavailable { place: self.log.place().to_owned(), reason }
     }
-}
-
-impl Batch {
-    fn new() -> Self {
-        Self { verdict: BatchVerdict::default(), next_index: 0, on_their_way: VecDeque::new() }
-    }
-
-    async fn settle_first(&mut self) -> Result<(), Problem> {
-        let Some(first) = self.on_their_way.pop_front() else { return Ok(()) };
-        let (accepted, twins) = (first.records, first.twins.len() as u64);
-        first.done().await?;
-        self.verdict.accepted += accepted;
-        self.verdict.duplicate += twins;
-        Ok(())
-    }
-}
-
-impl Pending {
-    /// Waits until all of it is in the log.
-    async fn done(self) -> Result<(), Problem> {
-        let lost = || LogError::Unavailable { place: "the log".to_owned(), reason: "it gave no answer".to_owned() };
-        let settled = self.settled.await.unwrap_or_else(|_| Settled::all_failed(0, lost()));
-        if let Some(error) = settled.error {
-            return Err(not_in_log(error));
-        }
-        for twin in self.twins {
-            if !twin.await.unwrap_or(false) {
-                return Err(refused(Cause::Log));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn refused(cause: Cause) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", cause.detail()).retry_after(cause.retry_after_seconds())
-}
-
-/// A valid click that the log refuses is nothing that its sender could change: somebody must set the log right, and until then
-/// the click is kept by its sender.
-fn not_in_log(error: LogError) -> Problem {
-    match error {
-        LogError::Full { .. } => refused(Cause::Buffer),
-        LogError::Unavailable { .. } => refused(Cause::Log),
-        LogError::Refused { .. } => {
-            tracing::error!(%error, "valid clicks are refused by the log; for Kafka, see the topic's max.message.bytes");
-            refused(Cause::Log)
-        }
-    }
-}
-
-fn refuse_key_for_many(sender: &Sender<'_>) -> Result<(), Problem> {
-    if sender.idempotency_key.is_none() {
-        return Ok(());
-    }
-    let detail = "header Idempotency-Key names one click; in a batch each click has its own click_id";
-    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "id_mismatch", detail))
-}
-
-fn unreadable(error: BodyError) -> Problem {
-    let (status, reason) = match &error {
-        BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-        BodyError::TimedOut { .. } => (StatusCode::REQUEST_TIMEOUT, "timeout"),
-        BodyError::Corrupt { .. } | BodyError::Broken { .. } => (StatusCode::BAD_REQUEST, "invalid_body"),
-        BodyError::UnknownEncoding { .. } => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
-        BodyError::NoMemory => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-    };
-    let problem = Problem::new(status, reason, error.to_string());
-    if status == StatusCode::SERVICE_UNAVAILABLE { problem.retry_after(1) } else { problem }
 }

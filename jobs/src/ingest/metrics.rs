@@ -19,7 +19,7 @@ use weir_dataflow::RejectReason;
 
 use super::overload::{Cause, Overload};
 use super::recent::Recent;
-use crate::http::body::Budget;
+use crate::http::budget::Budget;
 
 /// Upper bounds of latencies in seconds: from a quarter of a millisecond to ten seconds.
 const LATENCIES_SECONDS: [f64; 15] =

@@ -4,7 +4,7 @@
 //!   POST /v1/clicks ─▶ clicks ─▶ intake: decode, claim, compose ─▶ Log ─▶ every in-sync replica, or the disk
 //!                        ▲           └ Recent: taken lately?                │
 //!                        └──────────────── accepted ◀───────────────────────┘
-//!   service: routes    sender, clients, keys, rate: who    overload, breaker: not now    metrics, openapi
+//!   service: routes    sender, clients, keys, rate: who    overload, breaker, refusals: not now    metrics, openapi
 //! ```
 //!
 //! - `accepted` is answered when the log has the click for good. A click whose outcome is unknown is answered with 503, and
@@ -13,6 +13,7 @@
 //! - Memory is bounded: bodies by `ingest.limits.memory_bytes`, what is on its way by `ingest.buffer_bytes`, ids by
 //!   `ingest.recent.max_ids`, connections by their number times the size of a head.
 
+mod batch;
 mod breaker;
 mod clicks;
 mod clients;
@@ -26,6 +27,7 @@ mod openapi;
 mod overload;
 mod rate;
 mod recent;
+mod refusals;
 mod sender;
 mod service;
 mod verdict;
@@ -41,7 +43,7 @@ use weir_connectors::log::Log;
 use weir_dataflow::JobMetrics;
 
 use crate::config::IngestConfig;
-use crate::http::body::Budget;
+use crate::http::budget::Budget;
 use crate::http::client::TrustedProxies;
 use crate::http::cors::Cors;
 use crate::http::{Certificates, HttpServer, ServerSettings};

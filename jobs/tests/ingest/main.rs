@@ -6,6 +6,7 @@ mod abuse;
 mod answers;
 mod bodies;
 mod client;
+mod corpus;
 mod edge;
 mod gate;
 mod openapi;
