@@ -33,11 +33,11 @@ Examples:
   weir ingest job.toml -D ingest.listen=0.0.0.0:8080 -D ingest.cors.origins=https://shop.example
   weir ingest -D source.kind=kafka -D source.brokers=127.0.0.1:9092 -D source.topic=clicks
   weir ingest --new-key web-sdk
-  curl -d '{\"ad_id\":\"a\",\"user_id\":\"u\",\"timestamp\":1790000000}' -H content-type:application/json \\
+  curl -d '{\"ad_id\":\"a\",\"user_id\":\"u\",\"timestamp\":'$(date +%s)'}' -H content-type:application/json \\
     http://127.0.0.1:8080/v1/clicks
 
 A click that is answered `accepted` is on every in-sync replica of its Kafka partition, or on the disk, and will be counted
-once. Whatever else is answered, or nothing: send it again, with the same click_id.
+once. After 429, 503 or no answer at all, send it again with the same click_id.
 The first SIGINT or SIGTERM stops in order: requests that have begun are answered, then the log is closed. The second one
 stops at once; that loses nothing that was accepted. `weir check --defaults` shows all keys.";
 
