@@ -28,6 +28,7 @@ mod sink;
 mod sinks;
 mod sketch;
 mod source;
+mod stats;
 mod time;
 mod windows;
 mod worker;
@@ -43,4 +44,5 @@ pub use sink::{
 };
 pub use sketch::{Coupon, SketchError, UserSketch};
 pub use source::{Polled, Record, Source, SourceError, SourceFactory};
+pub use stats::{TopAd, TopQuery, WindowQuery, WindowStats};
 pub use time::{END_OF_TIME_MS, PANE_MS, TimeSettings, is_closed, minute_of};

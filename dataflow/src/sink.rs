@@ -97,6 +97,8 @@ pub struct Cut {
 pub enum RowKind {
     /// A window that closed.
     Window,
+    /// A window that is still open, as it stands at a checkpoint.
+    Provisional,
     /// Every valid click, as it was read.
     Archive,
     /// A click that came too late, or from the future.
@@ -110,6 +112,9 @@ pub enum RowKind {
 pub enum Row<'a> {
     /// A window that closed.
     Window(WindowRow<'a>),
+    /// A window that is still open and has changed since the checkpoint before, as it stands at this one. Its epoch is
+    /// the checkpoint's; a later row for the same window, provisional or not, has a later epoch.
+    Provisional(WindowRow<'a>),
     /// Every valid click, as it was read: counted, duplicate, late or future.
     Archive(ClickRow<'a>),
     /// A click that was not counted because of its time.
@@ -124,6 +129,7 @@ impl Row<'_> {
     pub const fn kind(&self) -> RowKind {
         match self {
             Self::Window(_) => RowKind::Window,
+            Self::Provisional(_) => RowKind::Provisional,
             Self::Archive(_) => RowKind::Archive,
             Self::Late(..) => RowKind::Late,
             Self::DeadLetter(_) => RowKind::DeadLetter,
@@ -131,7 +137,7 @@ impl Row<'_> {
     }
 }
 
-/// The final result of one ad, region and window.
+/// The result of one ad, region and window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WindowRow<'a> {
     /// The ad.
@@ -148,7 +154,7 @@ pub struct WindowRow<'a> {
     pub unique_users: u64,
     /// The sketch behind `unique_users`, in the Apache DataSketches HLL format.
     pub user_sketch: &'a [u8],
-    /// The epoch at whose end it closed.
+    /// The epoch at whose end it closed, or that the value is of while it is open.
     pub epoch: Epoch,
 }
 
@@ -220,6 +226,15 @@ pub enum Window {
 impl Window {
     /// All of them, shortest first.
     pub const ALL: [Self; 3] = [Self::OneMinute, Self::FiveMinutes, Self::OneHour];
+
+    /// Those that are made of minutes.
+    pub(crate) const LONGER: [Self; 2] = [Self::FiveMinutes, Self::OneHour];
+
+    /// The start of the window around an instant, both unix time in milliseconds.
+    #[must_use]
+    pub const fn start_of(self, instant_ms: i64) -> i64 {
+        instant_ms.div_euclid(self.length_ms()) * self.length_ms()
+    }
 
     /// Its length in milliseconds.
     #[must_use]

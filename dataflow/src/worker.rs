@@ -112,7 +112,7 @@ fn build(
         Ok(sinks)
     };
     let click_sinks = sinks_of(&[RowKind::Archive, RowKind::Late, RowKind::DeadLetter])?;
-    let window_sinks = sinks_of(&[RowKind::Window])?;
+    let window_sinks = sinks_of(&[RowKind::Window, RowKind::Provisional])?;
     let assigned = assigned(job, manifest, place)?;
     let source = job.source.open(&assigned)?;
 

@@ -205,7 +205,8 @@ fn check(seed: u64, crashes: bool) -> Totals {
     let store = Arc::new(MemoryStore::default());
     let tables = MemorySink::new("tables", &[RowKind::Window]);
     let clicks = MemorySink::new("clicks", &[RowKind::Archive, RowKind::Late, RowKind::DeadLetter]);
-    let sinks = [tables.clone(), clicks.clone()];
+    let live = MemorySink::new("live", &[RowKind::Window, RowKind::Provisional]);
+    let sinks = [tables.clone(), clicks.clone(), live.clone()];
     let max_records = *[50, 700, 1_000_000].choose(rng).unwrap();
     let horizon_ms = 120_000;
     let mut attempts = 0;
@@ -253,6 +254,7 @@ fn check(seed: u64, crashes: bool) -> Totals {
     assert_eq!(regions, expected.regions, "{message}");
     assert!(late_regions.iter().all(|(place, region)| regions[place] == *region), "{message}");
     check_windows(&tables.rows(), &expected, &manifests, &message);
+    check_live(&live.rows(), &tables.rows(), &manifests, &message);
     last.totals()
 }
 
@@ -292,6 +294,37 @@ fn check_windows(rows: &[SeenRow], expected: &Expected, manifests: &[Manifest], 
     for error in errors {
         assert!(error.abs() <= 3.0 * 0.0163, "{message}: distinct users off by {error}");
     }
+}
+
+/// With the open windows' rows the newest value of each window says at every checkpoint what was counted until then.
+fn check_live(rows: &[SeenRow], closed: &[SeenRow], manifests: &[Manifest], message: &str) {
+    let mut by_epoch: BTreeMap<u64, Vec<&SeenRow>> = BTreeMap::new();
+    for row in rows {
+        let SeenRow::Window { epoch, .. } = row else { panic!("{message}: {row:?}") };
+        by_epoch.entry(*epoch).or_default().push(row);
+    }
+    let mut newest: BTreeMap<_, &SeenRow> = BTreeMap::new();
+    for manifest in manifests {
+        for row in by_epoch.remove(&manifest.epoch.0).into_iter().flatten() {
+            let SeenRow::Window { ad, region, window, start_ms, clicks, .. } = row else { continue };
+            if let Some(SeenRow::Window { clicks: before, .. }) = newest.insert((window, region, ad, start_ms), row) {
+                assert!(clicks >= before, "{message}: {row:?} had {before} clicks before");
+            }
+        }
+        for length in ["1m", "5m", "1h"] {
+            let of_length = newest.values().filter_map(|row| match row {
+                SeenRow::Window { window, clicks, .. } if window == length => Some(*clicks),
+                _ => None,
+            });
+            assert_eq!(of_length.sum::<u64>(), manifest.totals().counted, "{message}: {length} at {}", manifest.epoch);
+        }
+    }
+    assert!(by_epoch.is_empty(), "{message}: rows of epochs without a manifest");
+    let mut newest: Vec<_> = newest.values().map(|row| format!("{row:?}")).collect();
+    let mut closed: Vec<_> = closed.iter().map(|row| format!("{row:?}")).collect();
+    newest.sort_unstable();
+    closed.sort_unstable();
+    assert_eq!(newest, closed, "{message}: the last value is not the final one");
 }
 
 /// Checks many worlds, and that together they held every kind of record.

@@ -131,7 +131,7 @@ impl Chunk for ClickChunk {
         match row {
             Row::Archive(click) => self.push_click(click, 0),
             Row::Late(click, reason) => self.push_click(click, reason_number(*reason)),
-            Row::Window(_) | Row::DeadLetter(_) => Err(super::not_ours("a table of clicks")),
+            Row::Window(_) | Row::Provisional(_) | Row::DeadLetter(_) => Err(super::not_ours("a table of clicks")),
         }
     }
 

@@ -104,7 +104,9 @@ impl Chunk for WindowChunk {
     fn push(&mut self, row: &Row<'_>) -> Result<(), SinkError> {
         match row {
             Row::Window(window) => self.push_window(window),
-            Row::Archive(_) | Row::Late(..) | Row::DeadLetter(_) => Err(super::not_ours("a table of windows")),
+            Row::Provisional(_) | Row::Archive(_) | Row::Late(..) | Row::DeadLetter(_) => {
+                Err(super::not_ours("a table of windows"))
+            }
         }
     }
 

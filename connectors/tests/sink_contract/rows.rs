@@ -26,7 +26,7 @@ pub(crate) struct OwnedRow {
 /// Everything that a row says, in one line: what a sink must give back.
 pub(crate) fn describe(row: &Row<'_>) -> String {
     match row {
-        Row::Window(window) => format!(
+        Row::Window(window) | Row::Provisional(window) => format!(
             "{} {:?} region={:?} start={} clicks={} users={} sketch={:?} epoch={}",
             window.window.as_str(),
             window.ad_id,
@@ -81,6 +81,7 @@ impl OwnedRow {
     pub(crate) fn as_row(&self) -> Row<'_> {
         match self.kind {
             RowKind::Window => Row::Window(self.window()),
+            RowKind::Provisional => Row::Provisional(self.window()),
             RowKind::Archive => Row::Archive(self.click()),
             RowKind::Late if self.dice.is_multiple_of(2) => Row::Late(self.click(), LateReason::Late),
             RowKind::Late => Row::Late(self.click(), LateReason::Future),

@@ -7,7 +7,7 @@ use columnar::{Columnar, Index};
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::{Stream, StreamVec};
-use weir_checkpoints::{Replaced, worker_of_group};
+use weir_checkpoints::{Epoch, Replaced, worker_of_group};
 
 use crate::batch::{Batch, to_target};
 use crate::graph::clock::Timeline;
@@ -19,9 +19,9 @@ use crate::records::{AdName, PaneClick};
 use crate::sinks::Sinks;
 use crate::sketch::Coupon;
 use crate::time::Agreement;
-use crate::windows::{Closed, STATE_KIND, WindowState};
+use crate::windows::{Counted, STATE_KIND, WindowState};
 use crate::worker::Place;
-use crate::{AdKey, Cut, JobError, Row, SinkError, WindowRow};
+use crate::{AdKey, Cut, JobError, Row, RowKind, SinkError, WindowRow};
 
 /// A whole snapshot is written when the changes since the last one have grown to its size, and to this much at least.
 const MIN_REWRITE_BYTES: u64 = 16 << 20;
@@ -168,34 +168,25 @@ impl Windowing {
     }
 
     fn close(&mut self, agreement: &Agreement) -> Result<(), SinkError> {
-        let (sinks, sketch, epoch) = (&mut self.sinks, &mut self.sketch, agreement.end.epoch);
-        let home = self.home.as_deref();
-        let mut failed = None;
-        let mut rows = 0_u64;
-        self.windows.close(agreement.end.closed_until_ms, |closed| {
-            let Closed { ad_id, region, window, start_ms, tally } = closed;
-            sketch.clear();
-            tally.users.to_datasketches(sketch);
-            let row = WindowRow {
-                ad_id,
-                region: region.or(home),
-                window,
-                start_ms,
-                click_count: tally.clicks,
-                unique_users: tally.users.estimate(),
-                user_sketch: sketch,
-                epoch,
-            };
-            rows += 1;
-            if let Err(error) = sinks.write(Row::Window(row)) {
-                failed = failed.take().or(Some(error));
-            }
-        });
-        self.metrics.add_windows_closed(rows);
-        failed.map_or(Ok(()), Err)
+        let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, agreement.end.epoch);
+        self.windows.close(agreement.end.closed_until_ms, |closed| rows.write(closed, Row::Window));
+        let written = rows.written()?;
+        self.metrics.add_windows_closed(written);
+        Ok(())
+    }
+
+    /// Shows open windows as they stand, to sinks that want to know.
+    fn write_provisional(&mut self, agreement: &Agreement) -> Result<(), SinkError> {
+        if !self.sinks.want(RowKind::Provisional) {
+            return Ok(());
+        }
+        let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, agreement.end.epoch);
+        self.windows.changed(|open| rows.write(open, Row::Provisional));
+        rows.written().map(|_| ())
     }
 
     fn checkpoint(&mut self, agreement: &Agreement) -> Result<(), JobError> {
+        self.write_provisional(agreement)?;
         let mut piece = Piece { applied: std::mem::take(&mut self.applied), ..Piece::default() };
         self.write_state(agreement, &mut piece);
         let cut = Cut { epoch: agreement.end.epoch, last: agreement.end.ended, offsets: Vec::new() };
@@ -223,5 +214,45 @@ impl Windowing {
         if !part.is_empty() {
             piece.work.push(self.sealer.part(agreement.end.epoch, STATE_KIND, part, None));
         }
+    }
+}
+
+/// Windows on their way to the sinks.
+struct Rows<'a> {
+    sinks: &'a mut Sinks,
+    home: Option<&'a str>,
+    sketch: &'a mut Vec<u8>,
+    epoch: Epoch,
+    written: u64,
+    failed: Option<SinkError>,
+}
+
+impl<'a> Rows<'a> {
+    fn to(sinks: &'a mut Sinks, home: Option<&'a str>, sketch: &'a mut Vec<u8>, epoch: Epoch) -> Self {
+        Self { sinks, home, sketch, epoch, written: 0, failed: None }
+    }
+
+    fn write(&mut self, counted: Counted<'_>, row: fn(WindowRow<'_>) -> Row<'_>) {
+        let Counted { ad_id, region, window, start_ms, tally } = counted;
+        self.sketch.clear();
+        tally.users.to_datasketches(self.sketch);
+        self.written += 1;
+        let written = self.sinks.write(row(WindowRow {
+            ad_id,
+            region: region.or(self.home),
+            window,
+            start_ms,
+            click_count: tally.clicks,
+            unique_users: tally.users.estimate(),
+            user_sketch: self.sketch,
+            epoch: self.epoch,
+        }));
+        if let Err(error) = written {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    fn written(self) -> Result<u64, SinkError> {
+        self.failed.map_or(Ok(self.written), Err)
     }
 }

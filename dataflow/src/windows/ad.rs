@@ -4,7 +4,7 @@ use crate::sketch::Coupon;
 use crate::time::PANE_MS;
 use crate::{AdKey, Window};
 
-use super::{Closed, Tally, stored};
+use super::{Counted, Tally, stored};
 
 /// The open panes and accumulators of one ad in one region.
 #[derive(Debug)]
@@ -71,14 +71,14 @@ impl AdState {
     }
 
     /// Closes what `closed` says of a window's end, shortest windows first, and visits it in the order of time.
-    pub(super) fn close(&mut self, closed: impl Fn(i64) -> bool, visit: &mut impl FnMut(Closed<'_>)) {
+    pub(super) fn close(&mut self, closed: impl Fn(i64) -> bool, visit: &mut impl FnMut(Counted<'_>)) {
         let mut panes: Vec<Pane> = self.panes.extract_if(.., |pane| closed(pane.start_ms() + PANE_MS)).collect();
         panes.sort_unstable_by_key(|pane| pane.minute);
         for pane in panes {
             let start_ms = pane.start_ms();
             let (ad_id, region, window) = (&*self.name, self.region.as_deref(), Window::OneMinute);
-            visit(Closed { ad_id, region, window, start_ms, tally: &pane.tally });
-            for window in [Window::FiveMinutes, Window::OneHour] {
+            visit(Counted { ad_id, region, window, start_ms, tally: &pane.tally });
+            for window in Window::LONGER {
                 self.accumulator(window, start_ms).fold(&pane.tally);
             }
         }
@@ -87,13 +87,40 @@ impl AdState {
         longer.sort_unstable_by_key(|sum| (sum.window, sum.start_ms));
         for sum in longer {
             let (ad_id, region) = (&*self.name, self.region.as_deref());
-            visit(Closed { ad_id, region, window: sum.window, start_ms: sum.start_ms, tally: &sum.tally });
+            visit(Counted { ad_id, region, window: sum.window, start_ms: sum.start_ms, tally: &sum.tally });
         }
+    }
+
+    /// Visits the open windows that have changed since `write` was last called, as they stand: of the longer ones the sum
+    /// of their closed panes and of their open ones.
+    pub(super) fn changed(&self, visit: &mut impl FnMut(Counted<'_>)) {
+        let (ad_id, region) = (&*self.name, self.region.as_deref());
+        let mut longer: Vec<(Window, i64)> =
+            self.longer.iter().filter(|sum| sum.changed).map(|sum| (sum.window, sum.start_ms)).collect();
+        for pane in self.panes.iter().filter(|pane| pane.changed) {
+            let start_ms = pane.start_ms();
+            visit(Counted { ad_id, region, window: Window::OneMinute, start_ms, tally: &pane.tally });
+            longer.extend(Window::LONGER.map(|window| (window, window.start_of(start_ms))));
+        }
+        longer.sort_unstable();
+        longer.dedup();
+        for (window, start_ms) in longer {
+            visit(Counted { ad_id, region, window, start_ms, tally: &self.sum(window, start_ms) });
+        }
+    }
+
+    /// What a longer window has at the moment.
+    fn sum(&self, window: Window, start_ms: i64) -> Tally {
+        let closed = self.longer.iter().find(|sum| sum.window == window && sum.start_ms == start_ms);
+        let mut tally = closed.map_or_else(Tally::default, |sum| sum.tally.clone());
+        let inside = |pane: &&Pane| window.start_of(pane.start_ms()) == start_ms;
+        self.panes.iter().filter(inside).for_each(|pane| tally.add(&pane.tally));
+        tally
     }
 
     /// The accumulator of the window around an instant, begun if need be.
     fn accumulator(&mut self, window: Window, instant_ms: i64) -> &mut Accumulator {
-        let start_ms = instant_ms.div_euclid(window.length_ms()) * window.length_ms();
+        let start_ms = window.start_of(instant_ms);
         let at = match self.longer.iter().position(|sum| sum.window == window && sum.start_ms == start_ms) {
             Some(at) => at,
             None => {
@@ -132,7 +159,6 @@ impl AdState {
 impl Accumulator {
     fn fold(&mut self, pane: &Tally) {
         self.changed = true;
-        self.tally.clicks += pane.clicks;
-        self.tally.users.merge(&pane.users);
+        self.tally.add(pane);
     }
 }

@@ -37,8 +37,15 @@ pub(crate) struct Tally {
     pub(crate) users: UserSketch,
 }
 
-/// A window that closed.
-pub(crate) struct Closed<'a> {
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.clicks += other.clicks;
+        self.users.merge(&other.users);
+    }
+}
+
+/// A window with what was counted in it.
+pub(crate) struct Counted<'a> {
     pub(crate) ad_id: &'a str,
     /// None at home.
     pub(crate) region: Option<&'a str>,
@@ -98,10 +105,15 @@ impl WindowState {
 
     /// Closes all windows that end at or before `closed_until_ms`: panes first, each folded into the longer windows, then
     /// those. Visits what closed.
-    pub(crate) fn close(&mut self, closed_until_ms: Option<i64>, mut visit: impl FnMut(Closed<'_>)) {
+    pub(crate) fn close(&mut self, closed_until_ms: Option<i64>, mut visit: impl FnMut(Counted<'_>)) {
         for state in self.ads.iter_mut().flatten() {
             state.close(|end_ms| is_closed(end_ms, closed_until_ms), &mut visit);
         }
+    }
+
+    /// Visits the open windows that have changed since `write` was last called, as they stand.
+    pub(crate) fn changed(&self, mut visit: impl FnMut(Counted<'_>)) {
+        self.ads.iter().flatten().for_each(|state| state.changed(&mut visit));
     }
 
     /// Writes what changed since the last call, or everything where `whole`. Forgets ads that have no window.

@@ -242,7 +242,7 @@ struct MemorySinkEnd {
 impl Sink for MemorySinkEnd {
     fn write(&mut self, row: Row<'_>) -> Result<(), SinkError> {
         self.fresh.push(match row {
-            Row::Window(row) => SeenRow::Window {
+            Row::Window(row) | Row::Provisional(row) => SeenRow::Window {
                 ad: row.ad_id.to_owned(),
                 region: row.region.map(str::to_owned),
                 window: row.window.as_str().to_owned(),
