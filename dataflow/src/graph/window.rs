@@ -169,7 +169,7 @@ impl Windowing {
 
     fn close(&mut self, agreement: &Agreement) -> Result<(), SinkError> {
         let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, agreement.end.epoch);
-        self.windows.close(agreement.end.closed_until_ms, |closed| rows.write(closed, Row::Window));
+        self.windows.close(agreement.end.closed_until_ms, |closed| rows.write(closed, |row| Row::Window(row)));
         let written = rows.written()?;
         self.metrics.add_windows_closed(written);
         Ok(())
@@ -181,7 +181,7 @@ impl Windowing {
             return Ok(());
         }
         let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, agreement.end.epoch);
-        self.windows.changed(|open| rows.write(open, Row::Provisional));
+        self.windows.changed(|open| rows.write(open, |row| Row::Provisional(row)));
         rows.written().map(|_| ())
     }
 
