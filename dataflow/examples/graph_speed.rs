@@ -14,8 +14,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use weir_checkpoints::{Created, ObjectInfo, Offset, PartitionId, Position, Store, StoreError};
 use weir_dataflow::{
-    CheckpointSettings, EpochSettings, Job, JobMetrics, Layout, Polled, Record, Source, SourceError, SourceFactory,
-    TimeSettings, run,
+    CheckpointSettings, EpochSettings, HotSettings, HotWindows, Job, JobMetrics, Layout, Polled, Record, Source,
+    SourceError, SourceFactory, TimeSettings, run,
 };
 
 const PARTITIONS: u32 = 8;
@@ -51,6 +51,7 @@ fn main() {
         source: Arc::new(Synthetic { templates, regions, each: clicks / u64::from(PARTITIONS) }),
         sinks: Vec::new(),
         store: Arc::new(MemoryStore::default()),
+        hot: Arc::new(HotWindows::new(None, HotSettings { retention_ms: 7_200_000, memory_bytes: 1 << 30 })),
         metrics: Arc::new(JobMetrics::default()),
         stop: Arc::new(AtomicBool::new(false)),
     };

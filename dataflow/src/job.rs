@@ -9,6 +9,7 @@ use weir_checkpoints::{AssembleError, JournalError, Manifest, PartError, Publish
 
 use crate::metrics::JobMetrics;
 use crate::time::TimeSettings;
+use crate::windows::HotWindows;
 use crate::{SinkError, SinkFactory, SourceError, SourceFactory, worker};
 
 /// Everything that a job needs to run.
@@ -35,6 +36,8 @@ pub struct Job {
     pub sinks: Vec<Arc<dyn SinkFactory>>,
     /// Where the checkpoints are.
     pub store: Arc<dyn Store>,
+    /// Its windows, to be asked for while it runs.
+    pub hot: Arc<HotWindows>,
     /// Its figures, kept up to date while it runs.
     pub metrics: Arc<JobMetrics>,
     /// Set from outside to end it: it finishes the epoch, takes a checkpoint and returns.

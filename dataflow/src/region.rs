@@ -33,7 +33,8 @@ impl Region {
     /// The job's own region, or none.
     pub(crate) const HOME: Self = Self(0);
 
-    fn elsewhere(name: &str) -> Self {
+    /// A region that is not home.
+    pub(crate) fn elsewhere(name: &str) -> Self {
         Self(xxh3_128_with_seed(name.as_bytes(), REGION_SEED))
     }
 }

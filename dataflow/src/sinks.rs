@@ -1,5 +1,8 @@
 //! The sinks of one operator: rows out to those that want them, and what they stage back as work for the sealer.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use weir_checkpoints::{GroupRange, Manifest, PartReader, PartWriter, Replaced, Store};
 
 use crate::graph::seal::{Produced, Sealer, Work};
@@ -19,6 +22,26 @@ struct Open {
     name: String,
     kinds: Vec<RowKind>,
     sink: Box<dyn Sink>,
+    settled: Arc<Settled>,
+}
+
+/// The epochs at whose end a sink held no row back, in order.
+#[derive(Default)]
+struct Settled(Mutex<VecDeque<u64>>);
+
+impl Settled {
+    fn add(&self, epoch: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(epoch);
+    }
+
+    /// The last of them that is committed. Rows of later epochs may be in outputs of a checkpoint that is not.
+    fn committed(&self, committed: u64) -> u64 {
+        let mut epochs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while epochs.get(1).is_some_and(|next| *next <= committed) {
+            epochs.pop_front();
+        }
+        epochs.front().copied().filter(|epoch| *epoch <= committed).unwrap_or_default()
+    }
 }
 
 impl Sinks {
@@ -32,7 +55,8 @@ impl Sinks {
         for factory in factories {
             let kinds: Vec<RowKind> = kinds.iter().copied().filter(|kind| factory.accepts(*kind)).collect();
             if !kinds.is_empty() {
-                open.push(Open { name: factory.name().to_owned(), kinds, sink: factory.open(context)? });
+                let (name, sink) = (factory.name().to_owned(), factory.open(context)?);
+                open.push(Open { name, kinds, sink, settled: Arc::default() });
             }
         }
         Ok(Self { open })
@@ -41,6 +65,12 @@ impl Sinks {
     /// Whether any of them wants rows of this kind.
     pub(crate) fn want(&self, kind: RowKind) -> bool {
         self.open.iter().any(|open| open.kinds.contains(&kind))
+    }
+
+    /// The last epoch of which all sinks of windows show all rows, where epochs up to `committed` are.
+    pub(crate) fn shown(&self, committed: u64) -> u64 {
+        let of_windows = self.open.iter().filter(|open| open.kinds.contains(&RowKind::Window));
+        of_windows.map(|open| open.settled.committed(committed)).min().unwrap_or(committed)
     }
 
     /// Gives a row to those that want it.
@@ -85,12 +115,16 @@ impl Open {
     fn stage(&mut self, cut: &Cut, sealer: &Sealer) -> Result<Work, SinkError> {
         let staging = self.sink.stage(cut)?;
         let (kind, epoch, sealer) = (carried_kind(&self.name), cut.epoch, sealer.writer());
+        let settled = Arc::clone(&self.settled);
         Ok(Box::new(move || {
             let Staged { outputs, carried } = staging()?;
             let mut produced = Produced { outputs, ..Produced::default() };
             match carried {
                 Carried::Same => {}
-                Carried::Nothing => produced.replaced.push(Replaced { kind, groups: sealer.groups }),
+                Carried::Nothing => {
+                    settled.add(epoch.0);
+                    produced.replaced.push(Replaced { kind, groups: sealer.groups });
+                }
                 Carried::More(rows) => {
                     let mut part = PartWriter::new(sealer.groups);
                     if let Some(block) = part.group(sealer.groups.start) {

@@ -67,6 +67,16 @@ pub struct TopAd {
 }
 
 impl TopAd {
+    /// Adds up what is there several times, for one from several regions.
+    pub fn sum(ads: &mut Vec<Self>) {
+        ads.sort_unstable_by(|one, other| one.ad_id.cmp(&other.ad_id));
+        ads.dedup_by(|later, first| {
+            let same = later.ad_id == first.ad_id;
+            first.click_count += if same { later.click_count } else { 0 };
+            same
+        });
+    }
+
     /// Puts the ads with the most clicks first, the smaller name first among equals, and keeps `limit` of them.
     pub fn rank(ads: &mut Vec<Self>, limit: usize) {
         let order = |one: &Self, other: &Self| {

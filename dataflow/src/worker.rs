@@ -62,6 +62,8 @@ fn try_work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) -> Resu
     job.metrics.set_ready();
     while !probe.done() && !outcome.failed() {
         worker.step_or_park(Some(PARK));
+        // The probe stands behind the commits.
+        job.hot.commit_before(probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(u64::MAX)));
     }
     Ok(())
 }
@@ -104,7 +106,7 @@ fn build(
     let sealer = Sealer::new(Arc::clone(&job.store), Names::new(&job.name), place);
 
     let mut seen = SeenClicks::new(place.groups, job.dedup_horizon_ms);
-    let mut windows = WindowState::new(place.groups);
+    let mut windows = WindowState::begin(Arc::clone(&job.hot), place, manifest.closed_until_ms);
     restore(job, manifest, &mut seen, &mut windows)?;
     let sinks_of = |kinds: &[RowKind]| -> Result<Sinks, JobError> {
         let mut sinks = Sinks::open(job.sinks.iter().map(Arc::as_ref), kinds, context)?;

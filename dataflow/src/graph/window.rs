@@ -141,6 +141,7 @@ impl Windowing {
         let waiting = self.waiting.remove(&agreement.end.epoch.0).unwrap_or_default();
         waiting.names.into_iter().for_each(|name| self.windows.name(name));
         self.count(&waiting.clicks);
+        self.windows.end_epoch(&agreement.end);
         if agreement.end.closed_until_ms != self.closed_until_ms {
             self.closed_until_ms = agreement.end.closed_until_ms;
             self.close(agreement)?;
@@ -159,18 +160,22 @@ impl Windowing {
                 group.push(click);
             }
         }
-        for group in &mut self.groups {
-            self.applied += group.len() as u64;
-            for click in group.drain(..) {
-                self.windows.count(click.ad(), click.minute, Coupon(click.coupon));
+        for (number, clicks) in (0..).zip(&mut self.groups).filter(|(_, clicks)| !clicks.is_empty()) {
+            self.applied += clicks.len() as u64;
+            let mut group = self.windows.group(number);
+            for click in clicks.drain(..) {
+                group.count(click.ad(), click.minute, Coupon(click.coupon));
             }
         }
     }
 
     fn close(&mut self, agreement: &Agreement) -> Result<(), SinkError> {
-        let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, agreement.end.epoch);
-        self.windows.close(agreement.end.closed_until_ms, |closed| rows.write(closed, |row| Row::Window(row)));
+        let epoch = agreement.end.epoch;
+        let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, epoch);
+        let closed_until_ms = agreement.end.closed_until_ms;
+        self.windows.close(epoch, closed_until_ms, |closed| rows.write(closed, |row| Row::Window(row)));
         let written = rows.written()?;
+        self.windows.drop_old(|committed| self.sinks.shown(committed));
         self.metrics.add_windows_closed(written);
         Ok(())
     }
@@ -181,11 +186,14 @@ impl Windowing {
             return Ok(());
         }
         let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, agreement.end.epoch);
-        self.windows.changed(|open| rows.write(open, |row| Row::Provisional(row)));
+        self.windows.changed(|open| {
+            rows.write(open, |row| Row::Provisional(row));
+        });
         rows.written().map(|_| ())
     }
 
     fn checkpoint(&mut self, agreement: &Agreement) -> Result<(), JobError> {
+        self.windows.seal(&agreement.end);
         self.write_provisional(agreement)?;
         let mut piece = Piece { applied: std::mem::take(&mut self.applied), ..Piece::default() };
         self.write_state(agreement, &mut piece);
@@ -232,24 +240,27 @@ impl<'a> Rows<'a> {
         Self { sinks, home, sketch, epoch, written: 0, failed: None }
     }
 
-    fn write(&mut self, counted: Counted<'_>, row: fn(WindowRow<'_>) -> Row<'_>) {
+    /// Returns the distinct users.
+    fn write(&mut self, counted: Counted<'_>, row: fn(WindowRow<'_>) -> Row<'_>) -> u64 {
         let Counted { ad_id, region, window, start_ms, tally } = counted;
         self.sketch.clear();
         tally.users.to_datasketches(self.sketch);
         self.written += 1;
+        let unique_users = tally.users.estimate();
         let written = self.sinks.write(row(WindowRow {
             ad_id,
             region: region.or(self.home),
             window,
             start_ms,
             click_count: tally.clicks,
-            unique_users: tally.users.estimate(),
+            unique_users,
             user_sketch: self.sketch,
             epoch: self.epoch,
         }));
         if let Err(error) = written {
             self.failed.get_or_insert(error);
         }
+        unique_users
     }
 
     fn written(self) -> Result<u64, SinkError> {

@@ -1,8 +1,10 @@
-//! The windows of one ad.
+//! The open windows of one ad.
+
+use std::sync::Arc;
 
 use crate::sketch::Coupon;
 use crate::time::PANE_MS;
-use crate::{AdKey, Window};
+use crate::{AdKey, Window, WindowQuery, WindowStats};
 
 use super::{Counted, Tally, stored};
 
@@ -10,7 +12,7 @@ use super::{Counted, Tally, stored};
 #[derive(Debug)]
 pub(super) struct AdState {
     pub(super) key: AdKey,
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     /// None at home.
     pub(super) region: Option<Box<str>>,
     /// Open minutes, in no order: there are a dozen at most, and the newest, which gets nearly all clicks, is last.
@@ -50,7 +52,7 @@ impl Pane {
 impl AdState {
     pub(super) fn new(key: AdKey, name: String, region: Option<String>) -> Self {
         let region = region.map(String::into_boxed_str);
-        Self { key, name: name.into_boxed_str(), region, panes: Vec::new(), longer: Vec::new() }
+        Self { key, name: name.into(), region, panes: Vec::new(), longer: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -70,25 +72,79 @@ impl AdState {
         &mut self.panes[at]
     }
 
-    /// Closes what `closed` says of a window's end, shortest windows first, and visits it in the order of time.
-    pub(super) fn close(&mut self, closed: impl Fn(i64) -> bool, visit: &mut impl FnMut(Counted<'_>)) {
+    /// Closes what `closed` says of a window's end, shortest windows first, and visits it in the order of time. `keep` is
+    /// what becomes of it then.
+    pub(super) fn close(
+        &mut self,
+        closed: impl Fn(i64) -> bool,
+        visit: &mut impl FnMut(Counted<'_>) -> u64,
+        mut keep: impl FnMut(Window, i64, Tally, u64),
+    ) {
         let mut panes: Vec<Pane> = self.panes.extract_if(.., |pane| closed(pane.start_ms() + PANE_MS)).collect();
         panes.sort_unstable_by_key(|pane| pane.minute);
         for pane in panes {
             let start_ms = pane.start_ms();
             let (ad_id, region, window) = (&*self.name, self.region.as_deref(), Window::OneMinute);
-            visit(Counted { ad_id, region, window, start_ms, tally: &pane.tally });
+            let users = visit(Counted { ad_id, region, window, start_ms, tally: &pane.tally });
             for window in Window::LONGER {
                 self.accumulator(window, start_ms).fold(&pane.tally);
             }
+            keep(window, start_ms, pane.tally, users);
         }
         let mut longer: Vec<Accumulator> =
             self.longer.extract_if(.., |sum| closed(sum.start_ms + sum.window.length_ms())).collect();
         longer.sort_unstable_by_key(|sum| (sum.window, sum.start_ms));
         for sum in longer {
             let (ad_id, region) = (&*self.name, self.region.as_deref());
-            visit(Counted { ad_id, region, window: sum.window, start_ms: sum.start_ms, tally: &sum.tally });
+            let Accumulator { window, start_ms, tally, .. } = sum;
+            let users = visit(Counted { ad_id, region, window, start_ms, tally: &tally });
+            keep(window, start_ms, tally, users);
         }
+    }
+
+    /// Appends what is asked for of the open windows, as they stand.
+    pub(super) fn find(&self, query: &WindowQuery, home: Option<&Arc<str>>, epoch: u64, rows: &mut Vec<WindowStats>) {
+        let asked = |start_ms: &i64| (query.start_ms..query.end_ms).contains(start_ms);
+        for start_ms in self.starts(query.window).into_iter().filter(asked) {
+            let tally = self.tally(query.window, start_ms);
+            let mut user_sketch = Vec::new();
+            if query.sketches {
+                tally.users.to_datasketches(&mut user_sketch);
+            }
+            rows.push(WindowStats {
+                ad_id: Arc::clone(&self.name),
+                region: self.region.as_deref().map(Into::into).or_else(|| home.cloned()),
+                window: query.window,
+                start_ms,
+                click_count: tally.clicks,
+                unique_users: tally.users.estimate(),
+                user_sketch,
+                is_final: false,
+                epoch,
+            });
+        }
+    }
+
+    /// The clicks in an open window.
+    pub(super) fn clicks(&self, window: Window, start_ms: i64) -> Option<u64> {
+        let closed = self.longer.iter().find(|sum| sum.window == window && sum.start_ms == start_ms);
+        let open = self.panes.iter().filter(|pane| window.start_of(pane.start_ms()) == start_ms);
+        let tallies = closed.map(|sum| &sum.tally).into_iter().chain(open.map(|pane| &pane.tally));
+        tallies.map(|tally| tally.clicks).reduce(|sum, clicks| sum + clicks)
+    }
+
+    pub(super) fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
+    /// The starts of the open windows of a length, in order.
+    fn starts(&self, window: Window) -> Vec<i64> {
+        let closed = self.longer.iter().filter(|sum| sum.window == window).map(|sum| sum.start_ms);
+        let mut starts: Vec<i64> =
+            self.panes.iter().map(|pane| window.start_of(pane.start_ms())).chain(closed).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        starts
     }
 
     /// Visits the open windows that have changed since `write` was last called, as they stand: of the longer ones the sum
@@ -105,12 +161,12 @@ impl AdState {
         longer.sort_unstable();
         longer.dedup();
         for (window, start_ms) in longer {
-            visit(Counted { ad_id, region, window, start_ms, tally: &self.sum(window, start_ms) });
+            visit(Counted { ad_id, region, window, start_ms, tally: &self.tally(window, start_ms) });
         }
     }
 
-    /// What a longer window has at the moment.
-    fn sum(&self, window: Window, start_ms: i64) -> Tally {
+    /// What an open window has at the moment.
+    fn tally(&self, window: Window, start_ms: i64) -> Tally {
         let closed = self.longer.iter().find(|sum| sum.window == window && sum.start_ms == start_ms);
         let mut tally = closed.map_or_else(Tally::default, |sum| sum.tally.clone());
         let inside = |pane: &&Pane| window.start_of(pane.start_ms()) == start_ms;

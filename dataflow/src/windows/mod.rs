@@ -9,26 +9,38 @@
 //! - A click touches one pane. The state of an ad is its open minutes and one accumulator each for the five minutes and
 //!   the hour that are under way.
 //! - A pane that closed is folded and gone; the stream never changes it again.
+//! - What closed is kept for a while, and can be asked for while the job runs: [`HotWindows`].
 //! - State parts hold the absolute value of what changed since the last checkpoint; of several values of one window the
 //!   newest part's counts.
 
 mod ad;
+mod closed;
+mod group;
+mod hot;
 mod stored;
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-use weir_checkpoints::{GroupRange, PartError, PartReader, PartWriter, StatePart, Store};
+use std::collections::VecDeque;
+use std::sync::{Arc, MutexGuard};
+
+use weir_checkpoints::{Epoch, EpochEnd, GroupRange, PartError, PartReader, PartWriter, StatePart, Store, WorkerIndex};
 
 use crate::records::AdName;
 use crate::sketch::UserSketch;
-use crate::time::is_closed;
+use crate::time::{PANE_MS, is_closed};
+use crate::worker::Place;
 use crate::{AdKey, Window};
 
-use ad::AdState;
+use closed::ClosedWindow;
+use group::{Group, closed_ad};
 use stored::StoredAd;
+
+pub use hot::{HotAnswer, HotProgress, HotSettings, HotWindows};
 
 /// The kind of its state parts.
 pub(crate) const STATE_KIND: &str = "windows";
+
+/// Where memory is short, this part of what may be dropped is, again and again until there is enough.
+const DROP_STEPS: i64 = 8;
 
 /// A count that is being made.
 #[derive(Debug, Clone, Default)]
@@ -57,72 +69,123 @@ pub(crate) struct Counted<'a> {
 /// The windows of the ads that a worker counts.
 pub(crate) struct WindowState {
     groups: GroupRange,
-    ads: Vec<HashTable<AdState>>,
+    worker: WorkerIndex,
+    hot: Arc<HotWindows>,
+    /// For the epochs that are not yet in the tables, which windows had closed.
+    closed_until: VecDeque<(u64, i64)>,
 }
 
 impl WindowState {
-    pub(crate) fn new(groups: GroupRange) -> Self {
-        Self { groups, ads: groups.iter().map(|_| HashTable::new()).collect() }
+    /// Windows as the newest manifest left them, none of them loaded yet.
+    pub(crate) fn begin(hot: Arc<HotWindows>, place: Place, closed_until_ms: Option<i64>) -> Self {
+        let Place { worker, groups, first_epoch, .. } = place;
+        hot.begin(worker, groups, Epoch(first_epoch - 1), closed_until_ms);
+        let closed_until = closed_until_ms.map(|closed| (first_epoch - 1, closed)).into_iter().collect();
+        Self { groups, worker, hot, closed_until }
     }
 
     /// How many ads have a name or a window here.
     pub(crate) fn ads(&self) -> usize {
-        self.ads.iter().map(HashTable::len).sum()
+        self.groups.iter().map(|group| self.hot.lock(group).open.len()).sum()
     }
 
     /// Learns an ad's name and region; they come before its first click there.
-    pub(crate) fn name(&mut self, AdName { ad, name, region }: AdName) {
-        let ad = AdKey(ad);
-        let Some(table) = self.table(ad.group()) else {
-            unreachable!("ad {name} belongs to another worker");
-        };
-        match table.entry(hash_of(ad), |state| state.key == ad, |state| hash_of(state.key)) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(AdState::new(ad, name, region));
-            }
-            // 128 bits: that two names share a key is not to be expected, but it would merge two ads' bills.
-            Entry::Occupied(known) => {
-                let known = known.get();
-                assert!(
-                    *known.name == *name && known.region.as_deref() == region.as_deref(),
-                    "two ads have one key: {} in {:?} and {name} in {region:?}",
-                    known.name,
-                    known.region
-                );
-            }
-        }
+    pub(crate) fn name(&mut self, name: AdName) {
+        let group = self.own(AdKey(name.ad).group());
+        self.hot.learn(name.region.as_deref());
+        self.hot.lock(group).name(name);
     }
 
-    /// Counts one click.
-    #[inline]
-    pub(crate) fn count(&mut self, ad: AdKey, minute: u32, coupon: crate::sketch::Coupon) {
-        let Some(state) = self.table(ad.group()).and_then(|table| table.find_mut(hash_of(ad), |state| state.key == ad))
-        else {
-            unreachable!("a click came before its ad's name");
-        };
-        state.pane(minute).add(coupon);
+    /// A key group of this worker, to count in.
+    pub(crate) fn group(&self, group: u16) -> MutexGuard<'_, Group> {
+        self.hot.lock(self.own(group))
     }
 
     /// Closes all windows that end at or before `closed_until_ms`: panes first, each folded into the longer windows, then
-    /// those. Visits what closed.
-    pub(crate) fn close(&mut self, closed_until_ms: Option<i64>, mut visit: impl FnMut(Counted<'_>)) {
-        for state in self.ads.iter_mut().flatten() {
-            state.close(|end_ms| is_closed(end_ms, closed_until_ms), &mut visit);
+    /// those. Visits what closed, and is told its distinct users. Closed windows are kept for a while.
+    pub(crate) fn close(
+        &mut self,
+        epoch: Epoch,
+        closed_until_ms: Option<i64>,
+        mut visit: impl FnMut(Counted<'_>) -> u64,
+    ) {
+        let keeps = self.hot.settings().retention_ms > 0;
+        let mut bytes = 0;
+        for group in self.groups.iter() {
+            let group = &mut *self.hot.lock(group);
+            for state in &mut group.open {
+                let (key, name, region) = (state.key, Arc::clone(&state.name), state.region.clone());
+                let keep = |window, start_ms, tally: Tally, unique_users| {
+                    if keeps {
+                        let Tally { clicks, users } = tally;
+                        let closed = ClosedWindow { start_ms, clicks, unique_users, users, epoch: epoch.0 };
+                        let ad = closed_ad(&mut group.closed, key, &name, region.as_deref());
+                        bytes += ad.keep(window, closed);
+                    }
+                };
+                state.close(|end_ms| is_closed(end_ms, closed_until_ms), &mut visit, keep);
+            }
         }
+        self.hot.add_closed_bytes(bytes);
+        self.closed_until.extend(closed_until_ms.map(|closed| (epoch.0, closed)));
+    }
+
+    /// Drops closed windows that are older than wanted, or more than there is memory for. Only those that are in the tables:
+    /// `shown` says up to which epoch all are, of those that are committed.
+    pub(crate) fn drop_old(&mut self, shown: impl FnOnce(u64) -> u64) {
+        let settings = self.hot.settings();
+        let in_tables = shown(self.hot.committed());
+        while self.closed_until.get(1).is_some_and(|(epoch, _)| *epoch <= in_tables) {
+            self.closed_until.pop_front();
+        }
+        let droppable = self.closed_until.front().filter(|(epoch, _)| *epoch <= in_tables);
+        let (Some((_, droppable_ms)), Some((_, newest_ms))) = (droppable, self.closed_until.back()) else { return };
+        let mut until_ms = newest_ms.saturating_sub(settings.retention_ms).min(*droppable_ms);
+        self.drop_until(until_ms);
+        while self.hot.closed_bytes() > settings.memory_bytes && until_ms < *droppable_ms {
+            let step_ms = (droppable_ms.saturating_sub(until_ms) / DROP_STEPS).max(PANE_MS);
+            until_ms = until_ms.saturating_add(step_ms).min(*droppable_ms);
+            self.drop_until(until_ms);
+        }
+    }
+
+    fn drop_until(&self, until_ms: i64) {
+        self.hot.set_dropped(self.worker, until_ms);
+        let mut bytes = 0;
+        for group in self.groups.iter() {
+            self.hot.lock(group).closed.retain(|ad| {
+                bytes += ad.drop_until(until_ms);
+                !ad.is_empty()
+            });
+        }
+        self.hot.take_closed_bytes(bytes);
+    }
+
+    /// All clicks of an epoch are counted.
+    pub(crate) fn end_epoch(&self, end: &EpochEnd) {
+        self.hot.set_epoch(self.worker, end.epoch, end.watermark_ms);
+    }
+
+    /// A checkpoint of an epoch begins.
+    pub(crate) fn seal(&self, end: &EpochEnd) {
+        self.hot.seal(end);
     }
 
     /// Visits the open windows that have changed since `write` was last called, as they stand.
     pub(crate) fn changed(&self, mut visit: impl FnMut(Counted<'_>)) {
-        self.ads.iter().flatten().for_each(|state| state.changed(&mut visit));
+        for group in self.groups.iter() {
+            self.hot.lock(group).open.iter().for_each(|state| state.changed(&mut visit));
+        }
     }
 
     /// Writes what changed since the last call, or everything where `whole`. Forgets ads that have no window.
     pub(crate) fn write(&mut self, whole: bool) -> PartWriter {
         let mut part = PartWriter::new(self.groups);
-        for (group, table) in self.groups.iter().zip(&mut self.ads) {
-            table.retain(|state| !state.is_empty());
+        for group in self.groups.iter() {
+            let open = &mut self.hot.lock(group).open;
+            open.retain(|state| !state.is_empty());
             let Some(block) = part.group(group) else { continue };
-            table.iter_mut().for_each(|state| state.write(whole, block));
+            open.iter_mut().for_each(|state| state.write(whole, block));
         }
         part
     }
@@ -152,24 +215,19 @@ impl WindowState {
             let open = windows
                 .into_iter()
                 .filter(|(window, start_ms, _)| !is_closed(start_ms + window.length_ms(), closed_until_ms));
-            let Some(table) = self.table(key.group()) else {
+            if !self.groups.contains(key.group()) {
                 return Err(format!("ad {name} is in a group that is not its own"));
-            };
-            let state = table
-                .entry(hash_of(key), |state| state.key == key, |state| hash_of(state.key))
-                .or_insert_with(|| AdState::new(key, name, region))
-                .into_mut();
+            }
+            self.hot.learn(region.as_deref());
+            let mut group = self.hot.lock(key.group());
+            let state = group.open_ad(key, name, region);
             open.for_each(|(window, start_ms, tally)| state.restore(window, start_ms, tally));
         }
         Ok(())
     }
 
-    fn table(&mut self, group: u16) -> Option<&mut HashTable<AdState>> {
-        let at = group.checked_sub(self.groups.start)?;
-        self.ads.get_mut(usize::from(at))
+    fn own(&self, group: u16) -> u16 {
+        assert!(self.groups.contains(group), "key group {group} belongs to another worker");
+        group
     }
-}
-
-fn hash_of(ad: AdKey) -> u64 {
-    ad.0 as u64
 }

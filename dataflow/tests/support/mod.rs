@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use weir_checkpoints::{Created, Manifest, ObjectInfo, Offset, OutputPart, PartitionId, Position, Store, StoreError};
 use weir_dataflow::{
-    Carried, CheckpointSettings, Committer, Cut, EpochSettings, Job, JobMetrics, Polled, Record, Row, RowKind, Sink,
-    SinkError, SinkFactory, Source, SourceError, SourceFactory, Staged, Staging, TimeSettings, WorkerContext,
+    Carried, CheckpointSettings, Committer, Cut, EpochSettings, HotSettings, HotWindows, Job, JobMetrics, Polled,
+    Record, Row, RowKind, Sink, SinkError, SinkFactory, Source, SourceError, SourceFactory, Staged, Staging,
+    TimeSettings, WorkerContext,
 };
 
 /// A record of the test's log.
@@ -308,6 +309,9 @@ impl Sink for MemorySinkEnd {
     }
 }
 
+/// Keeps whatever closes.
+pub const HOT: HotSettings = HotSettings { retention_ms: i64::MAX, memory_bytes: usize::MAX };
+
 pub const TIME: TimeSettings = TimeSettings {
     out_of_orderness_ms: 10_000,
     allowed_lateness_ms: 60_000,
@@ -335,6 +339,7 @@ pub fn job(log: &Arc<Log>, store: &Arc<MemoryStore>, sinks: &[MemorySink], max_r
         source: Arc::new(MemorySource { log: Arc::clone(log) }),
         sinks: sinks.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn SinkFactory>).collect(),
         store: Arc::clone(store) as Arc<dyn Store>,
+        hot: Arc::new(HotWindows::new(None, HOT)),
         metrics: Arc::new(JobMetrics::default()),
         stop: Arc::new(AtomicBool::new(false)),
     }

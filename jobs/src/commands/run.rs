@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     signals::watch("stopping: the last checkpoint is being taken", move || told.store(true, Ordering::Relaxed))?;
-    let job = wiring::job(&config, Arc::clone(&metrics), stop)?;
+    let job = wiring::job(&config, Arc::clone(&metrics), wiring::hot(&config), stop)?;
     let server = config
         .metrics_listen
         .map(|listen| MetricsServer::start(listen, &config.name, Arc::clone(&metrics)))

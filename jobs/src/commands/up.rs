@@ -115,7 +115,7 @@ fn start_job(
     stop: &Arc<AtomicBool>,
     ends: Sender<End>,
 ) -> Result<thread::JoinHandle<()>> {
-    let job = wiring::job(&config.job, metrics, Arc::clone(stop))?;
+    let job = wiring::job(&config.job, metrics, wiring::hot(&config.job), Arc::clone(stop))?;
     let (name, workers) = (config.job.name.clone(), config.job.workers as usize);
     let work = move || {
         let finished = run_job(job, Layout::Threads(workers)).map(|_| ()).map_err(anyhow::Error::from);

@@ -11,17 +11,25 @@ use weir_connectors::dead_letters::DeadLetters;
 use weir_connectors::delta::{DeltaConfig, DeltaSink};
 use weir_connectors::kafka::{KafkaDeadLetters, KafkaGroupOffsets, KafkaSourceFactory};
 use weir_connectors::ndjson::{NdjsonConfig, NdjsonSourceFactory};
-use weir_dataflow::{CheckpointSettings, EpochSettings, Job, JobMetrics, SinkFactory, SourceFactory, TimeSettings};
+use weir_dataflow::{
+    CheckpointSettings, EpochSettings, HotSettings, HotWindows, Job, JobMetrics, SinkFactory, SourceFactory,
+    TimeSettings,
+};
 
 use crate::commands::open_store;
-use crate::config::{JobConfig, SourceConfig};
+use crate::config::{HotConfig, JobConfig, SourceConfig};
 
 /// What a worker may have gathered for the archive before a checkpoint is taken ahead of its time. It bounds the memory
 /// of a job that reads much faster than its clicks were written.
 const MAX_ARCHIVE_BYTES: u64 = 256 << 20;
 
 /// The job, ready to run.
-pub(super) fn job(config: &JobConfig, metrics: Arc<JobMetrics>, stop: Arc<AtomicBool>) -> Result<Job> {
+pub(super) fn job(
+    config: &JobConfig,
+    metrics: Arc<JobMetrics>,
+    hot: Arc<HotWindows>,
+    stop: Arc<AtomicBool>,
+) -> Result<Job> {
     let source = source(config)?;
     Ok(Job {
         name: config.name.clone(),
@@ -49,9 +57,17 @@ pub(super) fn job(config: &JobConfig, metrics: Arc<JobMetrics>, stop: Arc<Atomic
         sinks: sinks(config, source.topic())?,
         source,
         store: open_store(config.checkpoint.url.as_str())?,
+        hot,
         metrics,
         stop,
     })
+}
+
+/// The job's windows, to be asked for while it runs.
+pub(super) fn hot(config: &JobConfig) -> Arc<HotWindows> {
+    let HotConfig { retention_ms, memory_bytes } = config.hot;
+    let settings = HotSettings { retention_ms: signed(retention_ms), memory_bytes };
+    Arc::new(HotWindows::new(config.region.as_deref(), settings))
 }
 
 /// The job's source.

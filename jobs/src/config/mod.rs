@@ -58,6 +58,8 @@ pub struct JobConfig {
     pub tables: TablesConfig,
     /// The archive; none where it is switched off.
     pub archive: Option<ArchiveConfig>,
+    /// What is kept for queries.
+    pub hot: HotConfig,
     /// Where metrics are served, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
 }
@@ -124,6 +126,15 @@ pub struct TablesConfig {
     pub target_file_bytes: u64,
     /// The longest time between two data files.
     pub roll_interval_ms: u64,
+}
+
+/// Closed windows that are kept in memory for queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HotConfig {
+    /// For how long, in event time.
+    pub retention_ms: u64,
+    /// About how much memory they may take.
+    pub memory_bytes: usize,
 }
 
 /// The archive.

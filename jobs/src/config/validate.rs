@@ -6,7 +6,9 @@ use super::layers::Layers;
 use super::reader::{DAY_MS, HOUR_MS, MINUTE_MS, Reader, SECOND_MS};
 use super::source::source;
 use super::values::format_duration_ms;
-use super::{ArchiveConfig, CheckpointConfig, ConfigError, EpochConfig, JobConfig, TablesConfig, TimeConfig};
+use super::{
+    ArchiveConfig, CheckpointConfig, ConfigError, EpochConfig, HotConfig, JobConfig, TablesConfig, TimeConfig,
+};
 
 /// Checks what a job needs.
 pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
@@ -36,6 +38,10 @@ pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
             roll_interval_ms: raw.duration_ms("tables.roll_interval", SECOND_MS..=DAY_MS)?,
         },
         archive: archive(&raw)?,
+        hot: HotConfig {
+            retention_ms: raw.duration_ms("hot.retention", 0..=30 * DAY_MS)?,
+            memory_bytes: raw.size("hot.memory_bytes", 0..=1 << 40)?,
+        },
         metrics_listen: raw.optional_address("metrics.listen")?,
     })
 }
