@@ -1,6 +1,7 @@
 //! The windows that a running job can be asked for, against what its sinks and manifests say.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[allow(dead_code, reason = "this test needs less of it than others")]
 mod support;
 
 use std::collections::BTreeMap;
