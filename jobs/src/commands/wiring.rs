@@ -23,6 +23,9 @@ use crate::config::{HotConfig, JobConfig, SourceConfig};
 /// of a job that reads much faster than its clicks were written.
 const MAX_ARCHIVE_BYTES: u64 = 256 << 20;
 
+/// Readers of the tables look for a new version every half second; several times that.
+const READERS_LAG: Duration = Duration::from_secs(5);
+
 /// The job, ready to run.
 pub(super) fn job(
     config: &JobConfig,
@@ -66,7 +69,7 @@ pub(super) fn job(
 /// The job's windows, to be asked for while it runs.
 pub(super) fn hot(config: &JobConfig) -> Arc<HotWindows> {
     let HotConfig { retention_ms, memory_bytes } = config.hot;
-    let settings = HotSettings { retention_ms: signed(retention_ms), memory_bytes };
+    let settings = HotSettings { retention_ms: signed(retention_ms), memory_bytes, readers_lag: READERS_LAG };
     Arc::new(HotWindows::new(config.region.as_deref(), settings))
 }
 
