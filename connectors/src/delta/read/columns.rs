@@ -10,6 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::file_index::{ChunkIndex, Column, GroupIndex, int96_to_ms, unit_of};
+use super::pages::CheckedPages;
 use super::prune::count;
 use super::ranges::Parts;
 
@@ -85,6 +86,7 @@ impl Source<'_> {
         let pages = SerializedPageReader::new(self.parts.clone(), &chunk.chunk, self.group.rows, pages)?;
         let descriptor = chunk.chunk.column_descr_ptr();
         let nullable = descriptor.max_def_level() > 0;
+        let pages = CheckedPages::new(pages, descriptor.physical_type(), nullable);
         let mut reader = ColumnReaderImpl::<T>::new(descriptor, Box::new(pages));
         let (mut values, mut levels) = (Vec::new(), Vec::new());
         let mut row = 0;

@@ -29,6 +29,7 @@ mod file_index;
 mod follow;
 mod helpers;
 mod limits;
+mod pages;
 mod prune;
 mod query;
 mod ranges;
