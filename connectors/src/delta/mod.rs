@@ -31,6 +31,7 @@ mod commit;
 mod files;
 mod held;
 mod log;
+mod read;
 mod sink;
 mod stats;
 mod table;
@@ -42,6 +43,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use weir_checkpoints::Store;
 use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
+pub use self::read::{DeltaReader, DeltaReaderLimits, ReadError, ReadFigures, TableVersion};
 pub use self::table::Table;
 
 /// Unix time in milliseconds, from wherever.

@@ -143,7 +143,7 @@ fn date_text(day: u32) -> String {
 }
 
 /// Days from the start of the common era, which `chrono` counts from, to the 1st of January 1970.
-const DAYS_BEFORE_1970: i32 = 719_163;
+pub(super) const DAYS_BEFORE_1970: i32 = 719_163;
 
 const fn column(name: &'static str, kind: Kind, layout: Layout) -> Column {
     Column { name, kind, nullable: false, layout, ranged: false, looked_up: false }
