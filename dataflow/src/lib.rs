@@ -42,9 +42,9 @@ pub use sink::{
     Carried, ClickRow, Committer, Cut, DeadLetterRow, LateReason, Row, RowKind, Sink, SinkError, SinkFactory, Staged,
     Staging, Window, WindowRow, WorkerContext,
 };
+pub use sinks::carried_kind;
 pub use sketch::{Coupon, SketchError, UserSketch};
 pub use source::{Polled, Record, Source, SourceError, SourceFactory};
-pub use sinks::carried_kind;
 pub use stats::{TopAd, TopQuery, WindowQuery, WindowStats};
 pub use time::{END_OF_TIME_MS, PANE_MS, TimeSettings, is_closed, minute_of};
 pub use windows::{HotAnswer, HotProgress, HotSettings, HotWindows};

@@ -212,7 +212,12 @@ impl JobMetrics {
     fn set_committed(&self, manifest: &Manifest) {
         self.sealed_epoch.fetch_max(manifest.epoch.0, Ordering::Relaxed);
         let state_bytes = manifest.state.iter().map(|part| part.size_bytes).sum();
-        *lock(&self.committed) = Committed { epoch: manifest.epoch, totals: manifest.totals(), state_bytes, written_ms: manifest.written_ms };
+        *lock(&self.committed) = Committed {
+            epoch: manifest.epoch,
+            totals: manifest.totals(),
+            state_bytes,
+            written_ms: manifest.written_ms,
+        };
     }
 }
 

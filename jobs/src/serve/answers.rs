@@ -1,9 +1,8 @@
 //! The answers as they are sent.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use weir_checkpoints::Totals;
 
@@ -25,8 +24,7 @@ pub(super) struct Point {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Series {
     /// The ad.
-    #[schema(value_type = String)]
-    pub(super) ad_id: Arc<str>,
+    pub(super) ad_id: String,
     /// The windows' length: 1m, 5m or 1h.
     pub(super) window: &'static str,
     /// Its windows. Those without a click are left out unless `fill=zero`.
@@ -82,8 +80,7 @@ pub(super) enum Stats {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct TopEntry {
     /// The ad.
-    #[schema(value_type = String)]
-    pub(super) ad_id: Arc<str>,
+    pub(super) ad_id: String,
     /// Clicks counted in the window.
     pub(super) click_count: u64,
     /// Distinct users, an estimate beyond 384.
@@ -118,8 +115,7 @@ pub(super) struct Top {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct UniqueUsers {
     /// The ad.
-    #[schema(value_type = String)]
-    pub(super) ad_id: Arc<str>,
+    pub(super) ad_id: String,
     /// Minutes that start here or later are in, unix time in seconds.
     pub(super) start: i64,
     /// Minutes that start here or later are not.

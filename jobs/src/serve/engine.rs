@@ -212,10 +212,14 @@ impl Engine {
         let (cold, manifests, job) = (Arc::clone(&self.cold), Arc::clone(&self.manifests), self.job.clone());
         let read = move || {
             let in_table = cold.version().map_err(|error| of_table(&error))?.epochs.get(&job).copied();
-            manifests.newest(in_table).map_err(|error| unavailable(format!("the checkpoints cannot be read: {error:#}")))
+            manifests
+                .newest(in_table)
+                .map_err(|error| unavailable(format!("the checkpoints cannot be read: {error:#}")))
         };
-        let stored = tokio::task::spawn_blocking(read).await.map_err(|_| unavailable("the question was given up"))??;
-        let last_end_ms = query.window.start_of(query.end_ms.saturating_sub(1)).saturating_add(query.window.length_ms());
+        let stored =
+            tokio::task::spawn_blocking(read).await.map_err(|_| unavailable("the question was given up"))??;
+        let last_end_ms =
+            query.window.start_of(query.end_ms.saturating_sub(1)).saturating_add(query.window.length_ms());
         let asks_for_something = query.start_ms < query.end_ms;
         let until_ms = stored.map_or(i64::MIN, |stored| stored.in_table_until_ms);
         Ok(Known {

@@ -222,7 +222,6 @@ impl JobStatus {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

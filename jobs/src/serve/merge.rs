@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use weir_dataflow::{SketchError, UserSketch, Window, WindowStats};
+use weir_dataflow::{SketchError, TopAd, UserSketch, Window, WindowStats};
 
 use super::answers::{Point, Series};
 
@@ -46,6 +46,13 @@ impl Merged {
         windows.map(|(start_ms, regions)| point(*start_ms, regions)).collect()
     }
 
+    /// Each ad's clicks, of all its windows and regions.
+    pub(super) fn clicks(&self) -> Vec<TopAd> {
+        let sum =
+            |windows: &BTreeMap<i64, Vec<WindowStats>>| windows.values().flatten().map(|row| row.click_count).sum();
+        self.ads.iter().map(|(ad, windows)| TopAd { ad_id: Arc::clone(ad), click_count: sum(windows) }).collect()
+    }
+
     /// All sketches of an ad.
     pub(super) fn users(&self, ad: &str) -> Result<UserSketch, SketchError> {
         union(self.ads.get(ad).into_iter().flat_map(BTreeMap::values).flatten())
@@ -74,12 +81,12 @@ fn union<'a>(rows: impl IntoIterator<Item = &'a WindowStats>) -> Result<UserSket
 }
 
 /// A series; `fill` says for which starts there is a window in any case, and until when windows are final.
-pub(super) fn series(ad: &Arc<str>, window: Window, points: Vec<Point>, fill: Option<(Range<i64>, i64)>) -> Series {
+pub(super) fn series(ad: &str, window: Window, points: Vec<Point>, fill: Option<(Range<i64>, i64)>) -> Series {
     let data = match fill {
         None => points,
         Some((starts_ms, closed_until_ms)) => filled(window, points, starts_ms, closed_until_ms),
     };
-    Series { ad_id: Arc::clone(ad), window: window.as_str(), data }
+    Series { ad_id: ad.to_owned(), window: window.as_str(), data }
 }
 
 fn filled(window: Window, points: Vec<Point>, starts_ms: Range<i64>, closed_until_ms: i64) -> Vec<Point> {
@@ -145,8 +152,9 @@ mod tests {
     #[test]
     fn windows_without_clicks_are_filled_in_between_the_ends() {
         let points = Merged::of([row(120_000, None, &["a"], 1, true)]).points("ad").unwrap();
-        let series = series(&"ad".into(), Window::OneMinute, points, Some((1..240_001, 180_000)));
-        let data: Vec<_> = series.data.iter().map(|point| (point.timestamp, point.click_count, point.is_final)).collect();
+        let series = series("ad", Window::OneMinute, points, Some((1..240_001, 180_000)));
+        let data: Vec<_> =
+            series.data.iter().map(|point| (point.timestamp, point.click_count, point.is_final)).collect();
         assert_eq!(data, [(60, 0, true), (120, 1, true), (180, 0, false), (240, 0, false)]);
     }
 }

@@ -48,7 +48,10 @@ impl<'q> Params<'q> {
             return Err(missing("ad_id"));
         }
         if values.len() > MAX_ADS {
-            return Err(bad("too_many_ads", format!("{} ads are asked for, {MAX_ADS} at most are possible", values.len())));
+            return Err(bad(
+                "too_many_ads",
+                format!("{} ads are asked for, {MAX_ADS} at most are possible", values.len()),
+            ));
         }
         let several = values.len() > 1;
         let mut ads: Vec<Arc<str>> = Vec::with_capacity(values.len());
@@ -173,7 +176,9 @@ mod tests {
         check("2025-01-15T15:40:00.5+01:00", Some(1_736_952_000_500));
         check("0", Some(0));
         check("253402300799", Some(253_402_300_799_000));
-        for wrong in ["", "-1", "1e3", "253402300800", "99999999999999999999", "2025-01-15", "now", "1969-12-31T23:59:59Z"] {
+        for wrong in
+            ["", "-1", "1e3", "253402300800", "99999999999999999999", "2025-01-15", "now", "1969-12-31T23:59:59Z"]
+        {
             check(wrong, None);
         }
     }

@@ -34,12 +34,7 @@ pub(super) struct Covered {
 }
 
 /// Splits what the hot tier is not complete for; `hot_from_ms` is none where it cannot be relied on.
-pub(super) fn plan(
-    asked_ms: Range<i64>,
-    length_ms: i64,
-    hot_from_ms: Option<i64>,
-    warm: Option<Covered>,
-) -> Vec<Part> {
+pub(super) fn plan(asked_ms: Range<i64>, length_ms: i64, hot_from_ms: Option<i64>, warm: Option<Covered>) -> Vec<Part> {
     let rest = asked_ms.start..hot_from_ms.map_or(asked_ms.end, |from_ms| from_ms.min(asked_ms.end));
     let warm = warm.map_or(rest.start..rest.start, |covered| {
         // A window that starts here ends where the tier ends.
@@ -49,11 +44,7 @@ pub(super) fn plan(
     let parts = if warm.is_empty() {
         vec![(Stored::Cold, rest)]
     } else {
-        vec![
-            (Stored::Cold, rest.start..warm.start),
-            (Stored::Warm, warm.clone()),
-            (Stored::Cold, warm.end..rest.end),
-        ]
+        vec![(Stored::Cold, rest.start..warm.start), (Stored::Warm, warm.clone()), (Stored::Cold, warm.end..rest.end)]
     };
     let parts = parts.into_iter().filter(|(_, starts_ms)| !starts_ms.is_empty());
     parts.map(|(tier, starts_ms)| Part { tier, starts_ms }).collect()

@@ -1,7 +1,5 @@
 //! What a job process and a query service say to each other: questions and answers of the hot tier as JSON.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -16,11 +14,11 @@ pub(crate) const STATUS: &str = "/internal/v1/status";
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct WindowsRequest {
-    ads: Vec<Arc<str>>,
+    ads: Vec<String>,
     window: String,
     start_ms: i64,
     end_ms: i64,
-    region: Option<Arc<str>>,
+    region: Option<String>,
     sketches: bool,
 }
 
@@ -28,7 +26,7 @@ pub(crate) struct WindowsRequest {
 pub(crate) struct TopRequest {
     window: String,
     start_ms: i64,
-    region: Option<Arc<str>>,
+    region: Option<String>,
     limit: usize,
 }
 
@@ -49,33 +47,45 @@ struct Progress {
 
 /// One row: ad, region, start, clicks, users, sketch in base64, final, epoch.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Row(Arc<str>, Option<Arc<str>>, i64, u64, u64, String, bool, u64);
+pub(crate) struct Row(String, Option<String>, i64, u64, u64, String, bool, u64);
 
 /// Ad and clicks.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Ad(Arc<str>, u64);
+pub(crate) struct Ad(String, u64);
 
 impl WindowsRequest {
     pub(crate) fn of(query: &WindowQuery) -> Self {
-        let WindowQuery { ads, window, start_ms, end_ms, region, sketches } = query.clone();
-        Self { ads, window: window.as_str().to_owned(), start_ms, end_ms, region, sketches }
+        Self {
+            ads: query.ads.iter().map(ToString::to_string).collect(),
+            window: query.window.as_str().to_owned(),
+            start_ms: query.start_ms,
+            end_ms: query.end_ms,
+            region: query.region.as_deref().map(str::to_owned),
+            sketches: query.sketches,
+        }
     }
 
     pub(crate) fn query(self) -> Option<WindowQuery> {
         let Self { ads, window, start_ms, end_ms, region, sketches } = self;
+        let ads = ads.into_iter().map(Into::into).collect();
+        let region = region.map(Into::into);
         Some(WindowQuery { ads, window: window_of(&window)?, start_ms, end_ms, region, sketches })
     }
 }
 
 impl TopRequest {
     pub(crate) fn of(query: &TopQuery) -> Self {
-        let TopQuery { window, start_ms, region, limit } = query.clone();
-        Self { window: window.as_str().to_owned(), start_ms, region, limit }
+        Self {
+            window: query.window.as_str().to_owned(),
+            start_ms: query.start_ms,
+            region: query.region.as_deref().map(str::to_owned),
+            limit: query.limit,
+        }
     }
 
     pub(crate) fn query(self) -> Option<TopQuery> {
         let Self { window, start_ms, region, limit } = self;
-        Some(TopQuery { window: window_of(&window)?, start_ms, region, limit })
+        Some(TopQuery { window: window_of(&window)?, start_ms, region: region.map(Into::into), limit })
     }
 }
 
@@ -84,6 +94,7 @@ impl Answer<Row> {
         let row = |row: WindowStats| {
             let sketch = STANDARD.encode(&row.user_sketch);
             let WindowStats { ad_id, region, start_ms, click_count, unique_users, is_final, epoch, .. } = row;
+            let (ad_id, region) = (ad_id.to_string(), region.map(|region| region.to_string()));
             Row(ad_id, region, start_ms, click_count, unique_users, sketch, is_final, epoch)
         };
         Self { found: answer.found.into_iter().map(row).collect(), progress: Progress::of(answer.progress) }
@@ -94,8 +105,8 @@ impl Answer<Row> {
         let row = |Row(ad_id, region, start_ms, click_count, unique_users, sketch, is_final, epoch)| {
             let user_sketch = STANDARD.decode(sketch).ok()?;
             Some(WindowStats {
-                ad_id,
-                region,
+                ad_id: ad_id.into(),
+                region: region.map(Into::into),
                 window,
                 start_ms,
                 click_count,
@@ -112,12 +123,13 @@ impl Answer<Row> {
 
 impl Answer<Ad> {
     pub(crate) fn of(answer: HotAnswer<TopAd>) -> Self {
-        let found = answer.found.into_iter().map(|ad| Ad(ad.ad_id, ad.click_count)).collect();
+        let found = answer.found.into_iter().map(|ad| Ad(ad.ad_id.to_string(), ad.click_count)).collect();
         Self { found, progress: Progress::of(answer.progress) }
     }
 
     pub(crate) fn answer(self) -> HotAnswer<TopAd> {
-        let found = self.found.into_iter().map(|Ad(ad_id, click_count)| TopAd { ad_id, click_count }).collect();
+        let found =
+            self.found.into_iter().map(|Ad(ad_id, click_count)| TopAd { ad_id: ad_id.into(), click_count }).collect();
         HotAnswer { found, progress: self.progress.progress() }
     }
 }
