@@ -3,15 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use parquet::basic::Type;
+use parquet::basic::{Encoding, Type};
+use parquet::column::page::{Page, PageReader};
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type, Int96Type};
 use parquet::errors::ParquetError;
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::file_index::{ChunkIndex, Column, GroupIndex, int96_to_ms, unit_of};
-use super::pages::CheckedPages;
-use super::prune::count;
+use super::pages::{Pages, PlainTexts};
+use super::prune::{Selection, count, merge};
 use super::ranges::Parts;
 
 /// The bytes of a column that have these rows.
@@ -56,6 +56,65 @@ impl Source<'_> {
         whole(column, self.values::<ByteArrayType>(self.chunk(column)?)?)
     }
 
+    /// The selected rows with ads that are wanted, and those ads. Where names lie one after the other, as in our own files,
+    /// only those that are found are taken out.
+    pub(super) fn ads(self, is_wanted: impl Fn(&[u8]) -> bool) -> Result<(Selection, Vec<ByteArray>), ParquetError> {
+        if let Some(found) = self.plain_ads(&is_wanted)? {
+            return Ok(found);
+        }
+        let mut ads = self.whole_texts(Column::Ad)?;
+        let kept: Vec<bool> = ads.iter().map(|ad| is_wanted(ad.data())).collect();
+        let rows = self.selection.iter().flat_map(Clone::clone).zip(&kept);
+        let selection = merge(rows.filter(|(_, kept)| **kept).map(|(row, _)| row..row + 1));
+        ads.retain(|ad| is_wanted(ad.data()));
+        Ok((selection, ads))
+    }
+
+    /// The same without decoding; `None` where the column is stored in another way.
+    fn plain_ads(
+        &self,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<(Selection, Vec<ByteArray>)>, ParquetError> {
+        let chunk = self.chunk(Column::Ad)?;
+        let has_dictionary = chunk.pages.first().is_none_or(|first| first.offset as u64 != chunk.bytes.start);
+        if has_dictionary || chunk.chunk.column_descr().max_def_level() > 0 {
+            return Ok(None);
+        }
+        let mut pages = Pages::of(chunk, self.group.rows, self.parts.clone());
+        let mut selected = self.selection.iter().cloned().peekable();
+        let (mut rows, mut ads) = (Vec::new(), Vec::new());
+        for number in 0..chunk.pages.len() {
+            let page_rows = chunk.page_rows(number, self.group.rows);
+            while selected.peek().is_some_and(|range| range.end <= page_rows.start) {
+                selected.next();
+            }
+            if !selected.peek().is_some_and(|range| range.start < page_rows.end) {
+                pages.skip_next_page()?;
+                continue;
+            }
+            let Some(Page::DataPage { buf, encoding: Encoding::PLAIN, .. }) = pages.get_next_page()? else {
+                return Ok(None);
+            };
+            let mut row = page_rows.start;
+            for ad in PlainTexts(&buf).take(page_rows.len()) {
+                if is_wanted(ad) {
+                    rows.push(row);
+                    ads.push(ByteArray::from(buf.slice_ref(ad)));
+                }
+                row += 1;
+            }
+            if row != page_rows.end {
+                return Err(ParquetError::EOF("it has fewer rows than its footer says".to_owned()));
+            }
+        }
+        let is_selected = |row: usize| self.selection.iter().any(|range| range.contains(&row));
+        let kept: Vec<bool> = rows.iter().map(|&row| is_selected(row)).collect();
+        let mut keep = kept.iter();
+        ads.retain(|_| keep.next().copied().unwrap_or(false));
+        let rows = rows.into_iter().zip(&kept).filter(|(_, kept)| **kept);
+        Ok(Some((merge(rows.map(|(row, _)| row..row + 1)), ads)))
+    }
+
     /// A column of numbers that are not negative.
     pub(super) fn counts(self, column: Column) -> Result<Vec<u64>, ParquetError> {
         let values = whole(column, self.values::<Int64Type>(self.chunk(column)?)?)?;
@@ -82,11 +141,9 @@ impl Source<'_> {
     }
 
     fn values<T: DataType>(&self, chunk: &ChunkIndex) -> Result<Vec<Option<T::T>>, ParquetError> {
-        let pages = Some(chunk.pages.clone()).filter(|pages| !pages.is_empty());
-        let pages = SerializedPageReader::new(self.parts.clone(), &chunk.chunk, self.group.rows, pages)?;
+        let pages = Pages::of(chunk, self.group.rows, self.parts.clone());
         let descriptor = chunk.chunk.column_descr_ptr();
         let nullable = descriptor.max_def_level() > 0;
-        let pages = CheckedPages::new(pages, descriptor.physical_type(), nullable);
         let mut reader = ColumnReaderImpl::<T>::new(descriptor, Box::new(pages));
         let (mut values, mut levels) = (Vec::new(), Vec::new());
         let mut row = 0;

@@ -21,6 +21,7 @@
 //!   table is refused.
 
 mod batch;
+mod codec;
 mod columns;
 mod data_file;
 mod error;
@@ -29,6 +30,7 @@ mod file_index;
 mod follow;
 mod helpers;
 mod limits;
+mod page_header;
 mod pages;
 mod prune;
 mod query;

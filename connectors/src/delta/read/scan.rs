@@ -155,9 +155,12 @@ impl Piece<'_> {
         let first = if at_once { all } else { self.byte_ranges(&[Column::Ad], &selection) };
         let mut parts = self.fetch(&first)?;
 
-        batch.ads = self.decode(&parts, &selection, |source| source.whole_texts(Column::Ad))?;
-        let kept: Vec<bool> = batch.ads.iter().map(|ad| self.wanted.has_ad(ad.data())).collect();
-        narrow(&mut selection, &kept, &mut batch);
+        if self.wanted.all_ads() {
+            batch.ads = self.decode(&parts, &selection, |source| source.whole_texts(Column::Ad))?;
+        } else {
+            (selection, batch.ads) =
+                self.decode(&parts, &selection, |source| source.ads(|ad| self.wanted.has_ad(ad)))?;
+        }
         if selection.is_empty() {
             return Ok(batch);
         }
