@@ -22,6 +22,9 @@ use super::ranges::Parts;
 /// Footer, page index and bloom filter mostly lie within this end of a file, so that one read brings them all.
 const END_BYTES: u64 = 64 << 10;
 
+/// What a column's description takes beside its place in an index, about.
+const DESCRIPTION_BYTES: usize = 400;
+
 /// The columns that answers are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
@@ -168,7 +171,8 @@ impl GroupIndex {
     }
 
     fn bytes(&self) -> usize {
-        let chunks = self.chunks.iter().flatten().map(|chunk| chunk.pages.len() * size_of::<PageLocation>());
+        let chunks = self.chunks.iter().flatten();
+        let chunks = chunks.map(|chunk| DESCRIPTION_BYTES + chunk.pages.len() * size_of::<PageLocation>());
         let ads = self.ads.iter().chain(self.ad_pages.iter().flatten());
         size_of::<Self>()
             + chunks.sum::<usize>()

@@ -17,6 +17,7 @@
 //!   decodes is not noticed.
 //! - Memory is bounded: footers by [`DeltaReaderLimits::cache_bytes`], a query's data and answer by
 //!   [`DeltaReaderLimits::query_bytes`], a scan by a few thousand rows a thread.
+//! - Several rows for one window are all handed out: a table that is right has one.
 //! - Absent on purpose: deletion vectors, column mapping and whatever else raises the table's reader protocol; such a
 //!   table is refused.
 
