@@ -3,16 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use parquet::basic::{Encoding, Type};
-use parquet::column::page::{Page, PageReader};
+use parquet::basic::Type;
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type, Int96Type};
 use parquet::errors::ParquetError;
 
-use super::file_index::{ChunkIndex, Column, GroupIndex, int96_to_ms, unit_of};
-use super::pages::{Pages, PlainTexts};
-use super::prune::{Selection, count, merge};
+use super::file_index::{ChunkIndex, Column, GroupIndex};
+use super::pages::Pages;
+use super::prune::count;
 use super::ranges::Parts;
+use super::time_unit::{int96_to_ms, unit_of};
 
 /// The bytes of a column that have these rows.
 pub(super) fn byte_ranges(chunk: &ChunkIndex, rows: usize, selection: &[Range<usize>]) -> Vec<Range<u64>> {
@@ -20,18 +20,19 @@ pub(super) fn byte_ranges(chunk: &ChunkIndex, rows: usize, selection: &[Range<us
     // What lies before the first page of data is the dictionary.
     let dictionary = chunk.bytes.start..first.offset as u64;
     let mut ranges: Vec<Range<u64>> = Some(dictionary).into_iter().filter(|range| !range.is_empty()).collect();
-    let mut selected = selection.iter().peekable();
     for (number, page) in chunk.pages.iter().enumerate() {
-        let page_rows = chunk.page_rows(number, rows);
-        while selected.peek().is_some_and(|range| range.end <= page_rows.start) {
-            selected.next();
-        }
-        if selected.peek().is_some_and(|range| range.start < page_rows.end) {
+        if has_selected(selection, &chunk.page_rows(number, rows)) {
             let start = page.offset as u64;
             ranges.push(start..start + page.compressed_page_size as u64);
         }
     }
     ranges
+}
+
+/// Whether some of these rows are selected.
+pub(super) fn has_selected(selection: &[Range<usize>], rows: &Range<usize>) -> bool {
+    let first = selection.partition_point(|range| range.end <= rows.start);
+    selection.get(first).is_some_and(|range| range.start < rows.end)
 }
 
 /// What a column is decoded from.
@@ -56,65 +57,6 @@ impl Source<'_> {
         whole(column, self.values::<ByteArrayType>(self.chunk(column)?)?)
     }
 
-    /// The selected rows with ads that are wanted, and those ads. Where names lie one after the other, as in our own files,
-    /// only those that are found are taken out.
-    pub(super) fn ads(self, is_wanted: impl Fn(&[u8]) -> bool) -> Result<(Selection, Vec<ByteArray>), ParquetError> {
-        if let Some(found) = self.plain_ads(&is_wanted)? {
-            return Ok(found);
-        }
-        let mut ads = self.whole_texts(Column::Ad)?;
-        let kept: Vec<bool> = ads.iter().map(|ad| is_wanted(ad.data())).collect();
-        let rows = self.selection.iter().flat_map(Clone::clone).zip(&kept);
-        let selection = merge(rows.filter(|(_, kept)| **kept).map(|(row, _)| row..row + 1));
-        ads.retain(|ad| is_wanted(ad.data()));
-        Ok((selection, ads))
-    }
-
-    /// The same without decoding; `None` where the column is stored in another way.
-    fn plain_ads(
-        &self,
-        is_wanted: impl Fn(&[u8]) -> bool,
-    ) -> Result<Option<(Selection, Vec<ByteArray>)>, ParquetError> {
-        let chunk = self.chunk(Column::Ad)?;
-        let has_dictionary = chunk.pages.first().is_none_or(|first| first.offset as u64 != chunk.bytes.start);
-        if has_dictionary || chunk.chunk.column_descr().max_def_level() > 0 {
-            return Ok(None);
-        }
-        let mut pages = Pages::of(chunk, self.group.rows, self.parts.clone());
-        let mut selected = self.selection.iter().cloned().peekable();
-        let (mut rows, mut ads) = (Vec::new(), Vec::new());
-        for number in 0..chunk.pages.len() {
-            let page_rows = chunk.page_rows(number, self.group.rows);
-            while selected.peek().is_some_and(|range| range.end <= page_rows.start) {
-                selected.next();
-            }
-            if !selected.peek().is_some_and(|range| range.start < page_rows.end) {
-                pages.skip_next_page()?;
-                continue;
-            }
-            let Some(Page::DataPage { buf, encoding: Encoding::PLAIN, .. }) = pages.get_next_page()? else {
-                return Ok(None);
-            };
-            let mut row = page_rows.start;
-            for ad in PlainTexts(&buf).take(page_rows.len()) {
-                if is_wanted(ad) {
-                    rows.push(row);
-                    ads.push(ByteArray::from(buf.slice_ref(ad)));
-                }
-                row += 1;
-            }
-            if row != page_rows.end {
-                return Err(ParquetError::EOF("it has fewer rows than its footer says".to_owned()));
-            }
-        }
-        let is_selected = |row: usize| self.selection.iter().any(|range| range.contains(&row));
-        let kept: Vec<bool> = rows.iter().map(|&row| is_selected(row)).collect();
-        let mut keep = kept.iter();
-        ads.retain(|_| keep.next().copied().unwrap_or(false));
-        let rows = rows.into_iter().zip(&kept).filter(|(_, kept)| **kept);
-        Ok(Some((merge(rows.map(|(row, _)| row..row + 1)), ads)))
-    }
-
     /// A column of numbers that are not negative.
     pub(super) fn counts(self, column: Column) -> Result<Vec<u64>, ParquetError> {
         let values = whole(column, self.values::<Int64Type>(self.chunk(column)?)?)?;
@@ -135,7 +77,7 @@ impl Source<'_> {
         Ok(times.into_iter().map(|time| unit.to_ms(time)).collect())
     }
 
-    fn chunk(&self, column: Column) -> Result<&ChunkIndex, ParquetError> {
+    pub(super) fn chunk(&self, column: Column) -> Result<&ChunkIndex, ParquetError> {
         let missing = || ParquetError::General(format!("it has no column {}", column.name()));
         self.group.chunk(column).ok_or_else(missing)
     }

@@ -21,7 +21,9 @@
 //! - Absent on purpose: deletion vectors, column mapping and whatever else raises the table's reader protocol; such a
 //!   table is refused.
 
+mod ads;
 mod batch;
+mod budget;
 mod codec;
 mod columns;
 mod data_file;
@@ -37,6 +39,7 @@ mod prune;
 mod query;
 mod ranges;
 mod scan;
+mod time_unit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,9 +53,10 @@ pub use self::follow::TableVersion;
 pub use self::limits::DeltaReaderLimits;
 
 use self::batch::{Batch, Interner};
+use self::budget::Budget;
 use self::follow::{Follower, Snapshot};
 use self::query::Wanted;
-use self::scan::{Budget, Scanner};
+use self::scan::Scanner;
 
 /// A reader of `clicks_agg`. Its calls block, and may come from many threads at once.
 pub struct DeltaReader {
