@@ -10,6 +10,7 @@
 //!   worker: write ─▶ chunks ─▶ stage ─┬─ few rows: packed, carried over with the checkpoint
 //!                                     └─ enough:   sorted, written, listed in the manifest
 //!   worker 0: commit ─▶ the next version of the log, put if absent
+//!   anyone:   read   ◀─ windows of `clicks_agg`, see `DeltaReader`
 //! ```
 //!
 //! Invariants

@@ -77,6 +77,15 @@ impl Table {
         }
     }
 
+    /// Rows of a page: the least that a reader decompresses. Windows are asked for ad by ad, a few rows of each file;
+    /// clicks are scanned.
+    pub(super) const fn page_rows(self) -> usize {
+        match self {
+            Self::Agg => 1_024,
+            Self::Late | Self::Raw => 20_000,
+        }
+    }
+
     /// Its columns, with `extra` where the job keeps unknown fields.
     pub(super) fn columns(self, extra: bool) -> Vec<Column> {
         let mut columns = match self {
@@ -165,7 +174,9 @@ impl Column {
 
 fn window_columns() -> Vec<Column> {
     vec![
-        column("ad_id", Kind::Text, Layout::Dictionary).ranged().looked_up(),
+        // In a file of few minutes most ads have few rows, and whoever looks for one would have to read all names of a
+        // dictionary. Sorted as they are, names compress well.
+        column("ad_id", Kind::Text, Layout::Plain).ranged().looked_up(),
         column("window_start", Kind::Time, Layout::Deltas).ranged(),
         column("window_end", Kind::Time, Layout::Deltas).ranged(),
         column("click_count", Kind::Long, Layout::Dictionary).ranged(),

@@ -7,12 +7,12 @@ use parquet::basic::Type;
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type, Int96Type};
 use parquet::errors::ParquetError;
-use parquet::file::serialized_reader::SerializedPageReader;
 
-use super::file_index::{ChunkIndex, Column, GroupIndex, int96_to_ms, unit_of};
-use super::pages::CheckedPages;
+use super::file_index::{ChunkIndex, Column, GroupIndex};
+use super::pages::Pages;
 use super::prune::count;
 use super::ranges::Parts;
+use super::time_unit::{int96_to_ms, unit_of};
 
 /// The bytes of a column that have these rows.
 pub(super) fn byte_ranges(chunk: &ChunkIndex, rows: usize, selection: &[Range<usize>]) -> Vec<Range<u64>> {
@@ -20,18 +20,19 @@ pub(super) fn byte_ranges(chunk: &ChunkIndex, rows: usize, selection: &[Range<us
     // What lies before the first page of data is the dictionary.
     let dictionary = chunk.bytes.start..first.offset as u64;
     let mut ranges: Vec<Range<u64>> = Some(dictionary).into_iter().filter(|range| !range.is_empty()).collect();
-    let mut selected = selection.iter().peekable();
     for (number, page) in chunk.pages.iter().enumerate() {
-        let page_rows = chunk.page_rows(number, rows);
-        while selected.peek().is_some_and(|range| range.end <= page_rows.start) {
-            selected.next();
-        }
-        if selected.peek().is_some_and(|range| range.start < page_rows.end) {
+        if has_selected(selection, &chunk.page_rows(number, rows)) {
             let start = page.offset as u64;
             ranges.push(start..start + page.compressed_page_size as u64);
         }
     }
     ranges
+}
+
+/// Whether some of these rows are selected.
+pub(super) fn has_selected(selection: &[Range<usize>], rows: &Range<usize>) -> bool {
+    let first = selection.partition_point(|range| range.end <= rows.start);
+    selection.get(first).is_some_and(|range| range.start < rows.end)
 }
 
 /// What a column is decoded from.
@@ -76,17 +77,15 @@ impl Source<'_> {
         Ok(times.into_iter().map(|time| unit.to_ms(time)).collect())
     }
 
-    fn chunk(&self, column: Column) -> Result<&ChunkIndex, ParquetError> {
+    pub(super) fn chunk(&self, column: Column) -> Result<&ChunkIndex, ParquetError> {
         let missing = || ParquetError::General(format!("it has no column {}", column.name()));
         self.group.chunk(column).ok_or_else(missing)
     }
 
     fn values<T: DataType>(&self, chunk: &ChunkIndex) -> Result<Vec<Option<T::T>>, ParquetError> {
-        let pages = Some(chunk.pages.clone()).filter(|pages| !pages.is_empty());
-        let pages = SerializedPageReader::new(self.parts.clone(), &chunk.chunk, self.group.rows, pages)?;
+        let pages = Pages::of(chunk, self.group.rows, self.parts.clone());
         let descriptor = chunk.chunk.column_descr_ptr();
         let nullable = descriptor.max_def_level() > 0;
-        let pages = CheckedPages::new(pages, descriptor.physical_type(), nullable);
         let mut reader = ColumnReaderImpl::<T>::new(descriptor, Box::new(pages));
         let (mut values, mut levels) = (Vec::new(), Vec::new());
         let mut row = 0;

@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type};
+use parquet::basic::Type;
 use parquet::bloom_filter::Sbbf;
-use parquet::data_type::Int96;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::page_index::RowGroupPageIndex;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaDataReader, RowGroupMetaData};
@@ -18,9 +17,13 @@ use weir_checkpoints::Store;
 use super::data_file::DataFile;
 use super::error::ReadError;
 use super::ranges::Parts;
+use super::time_unit::unit_of;
 
 /// Footer, page index and bloom filter mostly lie within this end of a file, so that one read brings them all.
 const END_BYTES: u64 = 64 << 10;
+
+/// What a column's description takes beside its place in an index, about.
+const DESCRIPTION_BYTES: usize = 400;
 
 /// The columns that answers are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +171,8 @@ impl GroupIndex {
     }
 
     fn bytes(&self) -> usize {
-        let chunks = self.chunks.iter().flatten().map(|chunk| chunk.pages.len() * size_of::<PageLocation>());
+        let chunks = self.chunks.iter().flatten();
+        let chunks = chunks.map(|chunk| DESCRIPTION_BYTES + chunk.pages.len() * size_of::<PageLocation>());
         let ads = self.ads.iter().chain(self.ad_pages.iter().flatten());
         size_of::<Self>()
             + chunks.sum::<usize>()
@@ -261,45 +265,3 @@ fn start_page_bounds(bounds: &ColumnIndexMetaData, descriptor: &ColumnDescriptor
     let pages = bounds.min_values_iter().zip(bounds.max_values_iter());
     pages.map(|(min, max)| Some((unit.to_ms(*min?), unit.to_ms(*max?)))).collect()
 }
-
-/// In what times are counted.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Unit {
-    Milliseconds,
-    Microseconds,
-    Nanoseconds,
-}
-
-impl Unit {
-    pub(super) fn to_ms(self, time: i64) -> i64 {
-        match self {
-            Self::Milliseconds => time,
-            Self::Microseconds => time.div_euclid(1_000),
-            Self::Nanoseconds => time.div_euclid(1_000_000),
-        }
-    }
-}
-
-pub(super) fn unit_of(descriptor: &ColumnDescriptor) -> Option<Unit> {
-    match descriptor.logical_type_ref() {
-        Some(LogicalType::Timestamp(timestamp)) => Some(match timestamp.unit {
-            TimeUnit::MILLIS => Unit::Milliseconds,
-            TimeUnit::MICROS => Unit::Microseconds,
-            TimeUnit::NANOS => Unit::Nanoseconds,
-        }),
-        _ => match descriptor.converted_type() {
-            ConvertedType::TIMESTAMP_MILLIS => Some(Unit::Milliseconds),
-            ConvertedType::TIMESTAMP_MICROS => Some(Unit::Microseconds),
-            _ => None,
-        },
-    }
-}
-
-/// Unix time of the form that older engines write times in.
-pub(super) fn int96_to_ms(time: &Int96) -> i64 {
-    let [low, high, julian_day] = *time.data() else { return 0 };
-    let nanoseconds = (u64::from(high) << 32 | u64::from(low)) as i64;
-    (i64::from(julian_day) - JULIAN_DAY_OF_1970) * 86_400_000 + nanoseconds.div_euclid(1_000_000)
-}
-
-const JULIAN_DAY_OF_1970: i64 = 2_440_588;

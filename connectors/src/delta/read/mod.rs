@@ -17,10 +17,14 @@
 //!   decodes is not noticed.
 //! - Memory is bounded: footers by [`DeltaReaderLimits::cache_bytes`], a query's data and answer by
 //!   [`DeltaReaderLimits::query_bytes`], a scan by a few thousand rows a thread.
+//! - Several rows for one window are all handed out: a table that is right has one.
 //! - Absent on purpose: deletion vectors, column mapping and whatever else raises the table's reader protocol; such a
 //!   table is refused.
 
+mod ads;
 mod batch;
+mod budget;
+mod codec;
 mod columns;
 mod data_file;
 mod error;
@@ -29,11 +33,13 @@ mod file_index;
 mod follow;
 mod helpers;
 mod limits;
+mod page_header;
 mod pages;
 mod prune;
 mod query;
 mod ranges;
 mod scan;
+mod time_unit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,9 +53,10 @@ pub use self::follow::TableVersion;
 pub use self::limits::DeltaReaderLimits;
 
 use self::batch::{Batch, Interner};
+use self::budget::Budget;
 use self::follow::{Follower, Snapshot};
 use self::query::Wanted;
-use self::scan::{Budget, Scanner};
+use self::scan::Scanner;
 
 /// A reader of `clicks_agg`. Its calls block, and may come from many threads at once.
 pub struct DeltaReader {

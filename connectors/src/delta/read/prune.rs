@@ -37,7 +37,9 @@ pub(super) fn count(selection: &[Range<usize>]) -> usize {
 
 /// The rows of the pages whose bounds fit, or all of them where there are no bounds.
 fn pages<B>(group: &GroupIndex, column: Column, bounds: &[Option<B>], fits: impl Fn(&B) -> bool) -> Selection {
-    let Some(chunk) = group.chunk(column).filter(|_| !bounds.is_empty()) else { return vec![0..group.rows] };
+    let Some(chunk) = group.chunk(column).filter(|_| !bounds.is_empty()) else {
+        return std::iter::once(0..group.rows).collect();
+    };
     let kept = bounds.iter().enumerate().filter(|(_, bounds)| bounds.as_ref().is_none_or(&fits));
     merge(kept.map(|(page, _)| ChunkIndex::page_rows(chunk, page, group.rows)))
 }

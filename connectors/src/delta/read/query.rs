@@ -67,7 +67,7 @@ impl<'a> Wanted<'a> {
     }
 
     pub(super) fn has_ad(&self, ad: &[u8]) -> bool {
-        self.all_ads() || self.ads.binary_search_by(|wanted| wanted.as_bytes().cmp(ad)).is_ok()
+        self.ads.binary_search_by(|wanted| wanted.as_bytes().cmp(ad)).is_ok()
     }
 
     pub(super) fn has_start(&self, start_ms: i64) -> bool {

@@ -2,14 +2,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parquet::errors::ParquetError;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use weir_checkpoints::Store;
 
+use super::ads::find_ads;
 use super::batch::Batch;
+use super::budget::Budget;
 use super::columns::{Source, byte_ranges};
 use super::data_file::DataFile;
 use super::error::ReadError;
@@ -155,9 +156,12 @@ impl Piece<'_> {
         let first = if at_once { all } else { self.byte_ranges(&[Column::Ad], &selection) };
         let mut parts = self.fetch(&first)?;
 
-        batch.ads = self.decode(&parts, &selection, |source| source.whole_texts(Column::Ad))?;
-        let kept: Vec<bool> = batch.ads.iter().map(|ad| self.wanted.has_ad(ad.data())).collect();
-        narrow(&mut selection, &kept, &mut batch);
+        if self.wanted.all_ads() {
+            batch.ads = self.decode(&parts, &selection, |source| source.whole_texts(Column::Ad))?;
+        } else {
+            (selection, batch.ads) =
+                self.decode(&parts, &selection, |source| find_ads(source, |ad| self.wanted.has_ad(ad)))?;
+        }
         if selection.is_empty() {
             return Ok(batch);
         }
@@ -236,28 +240,4 @@ fn narrow(selection: &mut Selection, kept: &[bool], batch: &mut Batch) {
 fn retain<T>(column: &mut Vec<T>, kept: &[bool]) {
     let mut kept = kept.iter();
     column.retain(|_| kept.next().copied().unwrap_or(false));
-}
-
-/// What a query may still use.
-pub(super) struct Budget {
-    limit_bytes: u64,
-    used_bytes: AtomicU64,
-}
-
-impl Budget {
-    pub(super) fn limited(limit_bytes: u64) -> Self {
-        Self { limit_bytes, used_bytes: AtomicU64::new(0) }
-    }
-
-    pub(super) fn unlimited() -> Self {
-        Self::limited(u64::MAX)
-    }
-
-    pub(super) fn take(&self, bytes: u64) -> Result<(), ReadError> {
-        let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if used.saturating_add(bytes) > self.limit_bytes {
-            return Err(ReadError::TooMuch { limit_bytes: self.limit_bytes });
-        }
-        Ok(())
-    }
 }
