@@ -49,7 +49,7 @@ export class Ads {
   moment(ads, time, points, hovered) {
     const open = points.some((point) => point && !point.final);
     const { text, utc } = clock(time);
-    const state = time == null ? "" : hovered ? (open ? " · provisional" : " · final") : " · newest";
+    const state = hovered ? (open ? " · provisional" : " · final") : " · newest";
     writeTime($("moment"), { text: time == null ? NOTHING : `${text}${state}`, utc });
     ads.forEach((ad, index) => {
       const row = this.#rows.get(ad);

@@ -6,7 +6,7 @@
 
 import { Ads, dataTable } from "./ads.js";
 import { Away, Refused, ask } from "./api.js";
-import { MOST_ADS, bounds, format, parse, settle } from "./address.js";
+import { MOST_ADS, WINDOWS, bounds, format, parse, settle } from "./address.js";
 import { Chart } from "./chart.js";
 import { Connection, askForKey, say, welcome } from "./connection.js";
 import { controls, preferences, title } from "./controls.js";
@@ -34,8 +34,7 @@ let hovered = null;
 let uniquesAsked = { of: "", at: 0 };
 
 const points = new Points();
-const [counted, taken] = [new Rates(), new Rates()];
-const rates = { of: (name, seconds) => (name === "counted" ? counted : taken).of(name, seconds) };
+const rates = new Rates();
 const vitals = new Vitals();
 const health = new Health();
 const ads = new Ads({ remove: toggle, emphasize: (ad) => chart.emphasize(ad) });
@@ -140,12 +139,9 @@ async function uniques(of, start, end) {
 function takeStatus(outcome) {
   if (outcome.status === "rejected") return;
   status = outcome.value;
-  const total = status.jobs.reduce((all, job) => all + job.totals.counted, 0);
-  counted.take(status.now, { counted: total });
-  if (status.ingest) {
-    const { accepted, duplicate, rejected } = status.ingest;
-    taken.take(status.now, { accepted, duplicate, rejected });
-  }
+  const counted = status.jobs.reduce((all, job) => all + job.totals.counted, 0);
+  const { accepted = 0, duplicate = 0, rejected = 0 } = status.ingest ?? {};
+  rates.take(status.now, { counted, accepted, duplicate, rejected });
   vitals.show(status, rates);
   health.show(status, rates);
   pickers.show(view, status.jobs.map((job) => job.region));
@@ -180,12 +176,17 @@ function draw() {
   const { start, end } = bounds(view, now);
   columns = points.columns(chosen, start, end, watermark);
   const field = view.show === "users" ? "unique_users" : "click_count";
-  chart.show({ ads: chosen, ...columns, range: [start, end], field, dark: isDark() });
+  chart.show({ ads: chosen, ...columns, range: [start, end], field, endedAt: endedAt(), dark: isDark() });
   ads.totals(chosen, columns.points);
   moment();
   $("partial").hidden = !(points.partial || topAnswer?.partial);
   $("plot").setAttribute("aria-label", `${title(view)}: ${chosen.join(", ") || "no ads are chosen"}`);
   if ($("data").open) dataTable($("data-table"), chosen, columns, { field, title: title(view) });
+}
+
+/** Windows that begin later are still being counted. */
+function endedAt() {
+  return watermark === null ? Infinity : watermark - WINDOWS[view.window];
 }
 
 function hover(index) {
@@ -201,7 +202,8 @@ function moment() {
 }
 
 function newest(times) {
-  return times.length - (times.length > 1 ? 2 : 1);
+  const ended = times.findLastIndex((time) => time <= endedAt());
+  return ended < 0 ? times.length - 1 : ended;
 }
 
 // ---------------------------------------------------------------------------------------------------------- the start

@@ -1,17 +1,22 @@
-// The chart: a line for each ad, solid as far as it is final, dashed from there on.
+// The chart: a line for each ad, solid as far as it is final, dashed from there on. The window that is being counted just
+// now is a ring that rises, off the line: it does not compare with whole windows.
 
 import uPlot from "./uplot.js";
 import { axisLabels, compact, inUtc } from "./format.js";
 import { colour } from "./palette.js";
 
-const HEIGHT_PX = 300;
+/** Lines of an ad: final, provisional, and the ring. */
+const PARTS = 3;
+
+/** Up to so many points each is drawn by itself; more would only roughen the line. */
+const MOST_DOTS = 30;
 
 export class Chart {
   #box;
   #on;
   #plot = null;
   #drawn = "";
-  #shown = { ads: [], times: [], range: [0, 1], provisionalFrom: null };
+  #shown = { ads: [], times: [], range: [0, 1], shade: { from: 0, until: 0 } };
 
   /** `on.hover(index | null)` and `on.zoom(start, end)` hear what is done with it. */
   constructor(box, on) {
@@ -22,17 +27,21 @@ export class Chart {
     box.addEventListener("blur", () => this.#plot?.setCursor({ left: -10, top: -10 }));
   }
 
-  /** Shows columns as `Points.columns` gives them. `field` is what of each point. */
-  show({ ads, times, points, range, field, dark }) {
-    const firstOpen = times.findIndex((_, index) => points.some((of) => of[index] && !of[index].final));
-    const lastFinal = firstOpen < 0 ? times.length : firstOpen;
-    this.#shown = { ads, times, range, provisionalFrom: firstOpen < 0 ? null : times[firstOpen] };
+  /**
+   * Shows columns as `Points.columns` gives them. `field` is what of each point; windows that begin after
+   * `endedAt` are still being counted.
+   */
+  show({ ads, times, points, range, field, endedAt, dark }) {
+    const openFrom = times.find((_, index) => points.some((of) => of[index] && !of[index].final)) ?? Infinity;
+    const lastFinal = times.findLast((time) => time < openFrom) ?? -Infinity;
+    this.#shown = { ads, times, range, shade: { from: lastFinal, until: openFrom < Infinity ? times.at(-1) : -Infinity } };
     const data = [times];
     for (const of of points) {
-      const values = of.map((point) => point?.[field] ?? null);
-      data.push(values.map((value, index) => (index < lastFinal ? value : null)));
+      const part = (has) => times.map((time, index) => (has(time) ? (of[index]?.[field] ?? null) : null));
+      data.push(part((time) => time < openFrom));
       // From the last final point on, so that the line goes on where the other ends.
-      data.push(values.map((value, index) => (index >= lastFinal - 1 && firstOpen >= 0 ? value : null)));
+      data.push(part((time) => openFrom < Infinity && time >= lastFinal && time <= endedAt));
+      data.push(part((time) => time >= openFrom && time > endedAt));
     }
     const drawn = JSON.stringify([ads.map(colour), dark, inUtc()]);
     if (this.#plot && drawn === this.#drawn) {
@@ -47,13 +56,13 @@ export class Chart {
   /** Lets the lines of the other ads step back; `null` brings them forward again. */
   emphasize(ad) {
     this.#plot?.series.forEach((series, index) => {
-      if (index > 0) series.alpha = ad === null || this.#shown.ads[(index - 1) >> 1] === ad ? 1 : 0.18;
+      if (index > 0) series.alpha = ad === null || this.#shown.ads[Math.floor((index - 1) / PARTS)] === ad ? 1 : 0.18;
     });
     this.#plot?.redraw(false);
   }
 
   #size() {
-    return { width: this.#box.clientWidth, height: HEIGHT_PX };
+    return { width: this.#box.clientWidth, height: this.#box.clientHeight };
   }
 
   #options() {
@@ -66,11 +75,11 @@ export class Chart {
     };
     return {
       ...this.#size(),
-      padding: [14, 10, 0, 0],
+      padding: [14, 22, 0, 0],
       legend: { show: false },
       scales: { x: { time: true, range: () => this.#shown.range }, y: { range: (_, _least, most) => [0, roof(most)] } },
       axes: [
-        { ...axis, grid: { show: false }, space: 64, values: (_, splits, _axis, _space, apart) => axisLabels(splits, apart) },
+        { ...axis, grid: { show: false }, size: 28, gap: 6, space: 64, values: (_, splits, _axis, _space, apart) => axisLabels(splits, apart) },
         { ...axis, size: 56, gap: 8, space: 44, values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? compact(value) : "")) },
       ],
       tzDate: (seconds) => (inUtc() ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000)),
@@ -90,12 +99,11 @@ export class Chart {
 
   /** A ground behind what is provisional. */
   #shade(plot, fill) {
-    const { times, provisionalFrom } = this.#shown;
-    if (provisionalFrom === null) return;
-    const before = times[times.indexOf(provisionalFrom) - 1] ?? provisionalFrom;
+    const { shade, times } = this.#shown;
+    if (times.length === 0) return;
     const { left, top, width, height } = plot.bbox;
-    const from = Math.max(left, plot.valToPos(before, "x", true));
-    const until = Math.min(left + width, plot.valToPos(times.at(-1), "x", true));
+    const from = Math.max(left, plot.valToPos(Math.max(shade.from, times[0]), "x", true));
+    const until = Math.min(left + width, plot.valToPos(shade.until, "x", true));
     if (until <= from) return;
     plot.ctx.save();
     plot.ctx.fillStyle = fill;
@@ -123,10 +131,11 @@ export class Chart {
 }
 
 function lines(stroke, ground) {
-  const few = { size: 5, stroke };
+  const few = { size: 6, stroke, show: (plot) => plot.data[0].length <= MOST_DOTS };
   return [
     { stroke, width: 2, points: { ...few, fill: stroke }, spanGaps: false },
     { stroke, width: 1.5, dash: [4, 4], points: { ...few, fill: ground }, spanGaps: false },
+    { stroke, width: 1.5, paths: () => null, points: { size: 8, stroke, fill: ground, show: true } },
   ];
 }
 

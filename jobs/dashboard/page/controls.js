@@ -102,7 +102,11 @@ export function preferences(redraw) {
 
   const themes = ["auto", "light", "dark"];
   const root = document.documentElement;
-  const name = () => write($("theme"), `Theme: ${root.dataset.theme ?? "auto"}`);
+  const name = () => {
+    const theme = root.dataset.theme ?? "auto";
+    write($("theme"), `◐ ${theme[0].toUpperCase()}${theme.slice(1)}`);
+    $("theme").setAttribute("aria-label", `Theme: ${theme}`);
+  };
   name();
   $("theme").addEventListener("click", () => {
     const next = themes[(themes.indexOf(root.dataset.theme ?? "auto") + 1) % themes.length];

@@ -9,7 +9,12 @@ export const NOTHING = "–";
 
 export const count = (value) => (value == null ? NOTHING : whole.format(value));
 export const compact = (value) => (value == null ? NOTHING : value < 100_000 ? whole.format(value) : short.format(value));
-export const share = (part, all) => (all > 0 ? percent.format(part / all) : NOTHING);
+
+/** A part of all. What is there is never shown as nothing. */
+export function share(part, all) {
+  if (!(all > 0)) return NOTHING;
+  return part > 0 && part / all < 0.0001 ? `<${percent.format(0.0001)}` : percent.format(part / all);
+}
 
 /** Something a second: with a tenth where that says more. */
 export const rate = (value) => (value == null ? NOTHING : value > 0 && value < 10 ? tenths.format(value) : compact(value));

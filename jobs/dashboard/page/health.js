@@ -12,10 +12,12 @@ const OUTCOMES = {
 };
 
 const TIERS = {
-  hot: "recent windows, in memory",
+  hot: "in memory",
   warm: "ClickHouse",
   cold: "Delta tables",
 };
+
+let made = 0;
 
 export class Health {
   #cards = new Map();
@@ -25,30 +27,30 @@ export class Health {
     for (const job of status.jobs) {
       const name = [job.name, job.region].filter(Boolean).join(" · ");
       const suffix = status.jobs.length > 1 ? ` · ${name}` : "";
-      wanted.set(`records ${name}`, [`Where the records went${suffix}`, makeLedger, (card) => fillLedger(card, job)]);
-      wanted.set(`job ${name}`, [`Job ${name}`, makeFacts, (card) => fillJob(card, job, status.now)]);
+      wanted.set(`records ${name}`, [`Where the records went${suffix}`, "ledgers", makeLedger, (card) => fillLedger(card, job)]);
+      wanted.set(`job ${name}`, [`Job ${name}`, "health", makeFacts, (card) => fillJob(card, job, status.now)]);
     }
-    wanted.set("ingest", ["Ingest", makeFacts, (card) => fillIngest(card, status.ingest, rates)]);
-    wanted.set("tiers", ["Answers come from", makeFacts, (card) => fillTiers(card, status.tiers ?? [])]);
+    wanted.set("ingest", ["Ingest", "health", makeFacts, (card) => fillIngest(card, status.ingest, rates)]);
+    wanted.set("tiers", ["Answers come from", "health", makeFacts, (card) => fillTiers(card, status.tiers ?? [])]);
 
     for (const [key, card] of this.#cards) {
       if (wanted.has(key)) continue;
       card.box.remove();
       this.#cards.delete(key);
     }
-    for (const [key, [title, make, fill]] of wanted) {
-      const card = this.#cards.get(key) ?? this.#make(key, title, make);
+    for (const [key, [title, place, make, fill]] of wanted) {
+      const card = this.#cards.get(key) ?? this.#make(key, title, place, make);
       write(card.title, title);
       fill(card);
     }
   }
 
-  #make(key, title, make) {
-    const id = `health-${this.#cards.size}`;
+  #make(key, title, place, make) {
+    const id = `card-${(made += 1)}`;
     const card = { title: h("h2", { id }, title), badge: h("span", { class: "badge" }), ...make() };
     card.box = h("section", { class: "card", "aria-labelledby": id }, h("header", { class: "head" }, card.title, card.badge), ...card.content);
     this.#cards.set(key, card);
-    $("health").append(card.box);
+    $(place).append(card.box);
     return card;
   }
 }
@@ -72,7 +74,7 @@ function makeLedger() {
     list.append(h("dt", { title: meaning }, h("i", { class: `dot ${outcome}`, "aria-hidden": "true" }), outcome), h("dd", {}, value, portion));
     figures.set(outcome, { part, value, portion });
   }
-  const read = h("dd", { class: "figure" });
+  const read = h("span", { class: "figure" });
   list.append(h("dt", { class: "sum" }, "read"), h("dd", { class: "sum" }, read, h("span", { class: "portion" })));
   return { figures, read, content: [bar, list] };
 }
@@ -138,7 +140,7 @@ function fillIngest(card, ingest, rates) {
   }
   badge(card, ingest.shedding ? `refusing: ${ingest.shedding}` : "taking clicks", ingest.shedding ? "bad" : "good");
   for (const name of ["accepted", "duplicate", "rejected"]) {
-    const now = rates.of(name, 6);
+    const now = rates.of(name);
     fact(card, name, count(ingest[name]), { note: now === null ? "" : `${rate(now)}/s` });
   }
 }
@@ -150,7 +152,7 @@ function fillTiers(card, tiers) {
   badge(card, broken.length === 0 ? "all reachable" : `${broken.map(({ tier }) => tier).join(", ")} away`, broken.length === 0 ? "good" : "bad");
   for (const { tier, state, from } of tiers) {
     const { text, utc } = clock(from);
-    const note = `${TIERS[tier] ?? ""}${from == null ? "" : `, from ${text}`}`;
+    const note = `${TIERS[tier] ?? ""}${from == null ? "" : ` from ${text} on`}`;
     fact(card, tier, words[state] ?? state, { note, state: states[state] ?? "bad", title: utc });
   }
 }

@@ -3,9 +3,6 @@
 import { $, h, write } from "./dom.js";
 import { NOTHING, bytes, clock, compact, count, duration, rate } from "./format.js";
 
-/** Committed counters move with each checkpoint only: a shorter span would show a comb. */
-const RATE_SECONDS = 30;
-
 const TILES = { counted: "Counted", behind: "Behind", lag: "Still to read", checkpoint: "Last checkpoint", ingest: "Taken in" };
 
 export class Vitals {
@@ -22,7 +19,7 @@ export class Vitals {
   }
 
   show({ now, jobs, ingest }, rates) {
-    this.#set("counted", perSecond(rates.of("counted", RATE_SECONDS)), `${compact(sum(jobs, (job) => job.totals.counted))} in all`);
+    this.#set("counted", perSecond(rates.of("counted")), `${compact(sum(jobs, (job) => job.totals.counted))} in all`);
     const watermarks = jobs.map((job) => job.watermark).filter((watermark) => watermark != null);
     const watermark = watermarks.length > 0 ? Math.min(...watermarks) : null;
     const behind = watermark === null ? null : Math.max(0, now - watermark);
@@ -59,7 +56,7 @@ export class Vitals {
       return;
     }
     const shed = ingest.shedding ? `refusing: ${ingest.shedding}` : `${compact(ingest.accepted)} in all`;
-    this.#set("ingest", perSecond(rates.of("accepted", 6)), shed, ingest.shedding ? "bad" : "");
+    this.#set("ingest", perSecond(rates.of("accepted")), shed, ingest.shedding ? "bad" : "");
   }
 
   #set(name, value, note, state = "") {
