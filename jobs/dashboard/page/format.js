@@ -39,6 +39,9 @@ export function duration(seconds) {
   return `${whole.format(seconds / 86_400)} days`;
 }
 
+/** How long ago something was. */
+export const ago = (seconds) => (seconds < 1 ? "now" : `${duration(seconds)} ago`);
+
 let utc = false;
 let formats = makeFormats();
 

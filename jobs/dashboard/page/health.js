@@ -1,7 +1,7 @@
 // How the jobs, ingest and the tiers are doing: one card each.
 
 import { $, h, write, writeTime } from "./dom.js";
-import { NOTHING, bytes, clock, count, duration, rate, share } from "./format.js";
+import { NOTHING, ago, bytes, clock, count, duration, rate, share } from "./format.js";
 
 const OUTCOMES = {
   counted: "in its window",
@@ -119,7 +119,7 @@ function fillJob(card, job, now) {
   badge(card, job.ready ? "running" : "restoring", job.ready ? "good" : "warn");
   const checkpoint = job.checkpoint ?? {};
   const { text, utc } = clock(checkpoint.committed_at, "second");
-  fact(card, "checkpoint", text, { title: utc, note: checkpoint.committed_at == null ? "" : `${duration(Math.max(0, now - checkpoint.committed_at))} ago` });
+  fact(card, "checkpoint", text, { title: utc, note: checkpoint.committed_at == null ? "" : ago(now - checkpoint.committed_at) });
   fact(card, "took", checkpoint.duration_ms == null ? NOTHING : duration(checkpoint.duration_ms / 1000));
   fact(card, "wrote", bytes(checkpoint.bytes));
   fact(card, "state", bytes(checkpoint.state_bytes));

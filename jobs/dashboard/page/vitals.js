@@ -1,7 +1,7 @@
 // Five figures that say whether all is well.
 
 import { $, h, write } from "./dom.js";
-import { NOTHING, bytes, clock, compact, count, duration, rate } from "./format.js";
+import { NOTHING, ago, bytes, clock, compact, count, duration, rate } from "./format.js";
 
 const TILES = { counted: "Counted", behind: "Behind", lag: "Still to read", checkpoint: "Last checkpoint", ingest: "Taken in" };
 
@@ -47,7 +47,7 @@ export class Vitals {
     }
     const age = Math.max(0, now - oldest.committed_at);
     const took = oldest.duration_ms == null ? "" : `took ${duration(oldest.duration_ms / 1000)}`;
-    this.#set("checkpoint", age < 1 ? "now" : `${duration(age)} ago`, took || "\u00a0", age > 120 ? "warn" : "");
+    this.#set("checkpoint", ago(age), took || "\u00a0", age > 120 ? "warn" : "");
   }
 
   #ingest(ingest, rates) {
