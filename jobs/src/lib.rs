@@ -5,6 +5,7 @@
 //!                     ├──▶ generate      synthetic clicks, and the right answer
 //!                     ├──▶ verify        what is stored against the rules, and against the right answer
 //!                     ├──▶ ingest        clicks over HTTP into the log;  http: what every service shares
+//!                     ├──▶ dashboard     the page that shows it all
 //!                     └──▶ metrics, progress
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! together.
 
 pub mod config;
+pub mod dashboard;
 pub mod generate;
 pub mod http;
 pub mod ingest;
