@@ -31,6 +31,7 @@ mod commit;
 mod files;
 mod held;
 mod log;
+pub mod scan;
 mod sink;
 mod stats;
 mod table;
