@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, generate, ingest, run, topics, up, verify};
+use crate::commands::{check, checkpoints, clickhouse, generate, ingest, run, topics, up, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
+    #[command(subcommand)]
+    Clickhouse(clickhouse::ClickHouseCommand),
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),
     #[command(subcommand)]

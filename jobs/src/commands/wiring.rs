@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use weir_checkpoints::Settings;
+use weir_connectors::clickhouse::ClickHouseSink;
 use weir_connectors::dead_letters::DeadLetters;
 use weir_connectors::delta::{DeltaConfig, DeltaSink};
 use weir_connectors::kafka::{KafkaDeadLetters, KafkaGroupOffsets, KafkaSourceFactory};
@@ -23,6 +24,14 @@ const MAX_ARCHIVE_BYTES: u64 = 256 << 20;
 /// The job, ready to run.
 pub(super) fn job(config: &JobConfig, metrics: Arc<JobMetrics>, stop: Arc<AtomicBool>) -> Result<Job> {
     let source = source(config)?;
+    let mut sinks = sinks(config, source.topic())?;
+    let store = open_store(config.checkpoint.url.as_str())?;
+    if let Some(clickhouse) = &config.clickhouse {
+        let sink = ClickHouseSink::new(clickhouse.clone(), Arc::clone(&store), Arc::clone(&stop));
+        let figures = sink.metrics();
+        metrics.add_figures(move || figures.figures());
+        sinks.push(Arc::new(sink));
+    }
     Ok(Job {
         name: config.name.clone(),
         region: config.region.clone(),
@@ -46,9 +55,9 @@ pub(super) fn job(config: &JobConfig, metrics: Arc<JobMetrics>, stop: Arc<Atomic
         },
         extra_fields: config.archive.is_some_and(|archive| archive.extra),
         settings: settings(config, source.as_ref()),
-        sinks: sinks(config, source.topic())?,
+        sinks,
         source,
-        store: open_store(config.checkpoint.url.as_str())?,
+        store,
         metrics,
         stop,
     })

@@ -7,6 +7,7 @@
 //!
 //! Whoever holds a [`JobConfig`] holds values that are in range and fit together; nothing checks them again.
 
+mod clickhouse;
 mod error;
 mod ingest;
 mod keys;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use url::Url;
+use weir_connectors::clickhouse::ClickHouseConfig;
 use weir_connectors::kafka::KafkaConfig;
 
 pub use error::ConfigError;
@@ -58,6 +60,8 @@ pub struct JobConfig {
     pub tables: TablesConfig,
     /// The archive; none where it is switched off.
     pub archive: Option<ArchiveConfig>,
+    /// The ClickHouse that windows are copied to, if any.
+    pub clickhouse: Option<ClickHouseConfig>,
     /// Where metrics are served, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
 }

@@ -2,6 +2,7 @@
 
 use weir_checkpoints::KEY_GROUPS;
 
+use super::clickhouse::clickhouse;
 use super::layers::Layers;
 use super::reader::{DAY_MS, HOUR_MS, MINUTE_MS, Reader, SECOND_MS};
 use super::source::source;
@@ -16,6 +17,7 @@ pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
     let source = source(&raw, &name)?;
     let time = time(&raw)?;
     let dedup_horizon_ms = dedup_horizon_ms(&raw, &time)?;
+    let clickhouse = clickhouse(&raw, &name)?;
     let epoch = EpochConfig {
         interval_ms: raw.duration_ms("epoch.interval", 10..=MINUTE_MS)?,
         max_records: raw.integer("epoch.max_records", 1..=100_000_000)?,
@@ -36,6 +38,7 @@ pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
             roll_interval_ms: raw.duration_ms("tables.roll_interval", SECOND_MS..=DAY_MS)?,
         },
         archive: archive(&raw)?,
+        clickhouse,
         metrics_listen: raw.optional_address("metrics.listen")?,
     })
 }
