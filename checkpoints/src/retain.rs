@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{Attempt, Manifest, Names, ObjectInfo};
+use crate::{Attempt, Manifest, Names, ObjectInfo, Sequence};
 
 /// Objects that nothing needs any more.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,8 @@ pub struct Garbage {
 ///
 /// - A state part goes when none of `kept` (the newest manifests: the restore points) lists it and a finished attempt wrote
 ///   it, or `current` wrote it for an epoch that `kept` has passed. What the current attempt is writing just now stays.
-/// - A manifest goes when it is no restore point and was written before `manifests_before_ms`. They are kept for days, not
+/// - A manifest goes when it is no restore point, comes before `needed` (what a sink has yet to show), and was written before
+///   `manifests_before_ms`. They are kept for days, not
 ///   minutes: they prove which offsets were covered, and a number that was deleted could be taken again by an attempt
 ///   that slept for that long.
 #[must_use]
@@ -28,11 +29,13 @@ pub fn garbage(
     state: &[ObjectInfo],
     manifests: &[ObjectInfo],
     manifests_before_ms: i64,
+    needed: Option<Sequence>,
 ) -> Garbage {
     let Some(newest) = kept.iter().max_by_key(|manifest| manifest.sequence) else {
         return Garbage::default();
     };
     let oldest_kept = kept.iter().map(|manifest| manifest.sequence).min().unwrap_or_default();
+    let oldest_kept = needed.map_or(oldest_kept, |needed| needed.min(oldest_kept));
     let listed: HashSet<&str> =
         kept.iter().flat_map(|manifest| &manifest.state).map(|part| part.name.as_str()).collect();
     let finished = |object: &ObjectInfo| match names.attempt_of_part(&object.name) {

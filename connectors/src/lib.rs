@@ -3,7 +3,8 @@
 //! ```text
 //!   kafka ───┐                                                     ┌─▶ delta         (tables, over a store)
 //!   ndjson ──┴─▶ weir_dataflow::Source ─▶ graph ─▶ Sink ───────────┼─▶ dead_letters  (files, over a store)
-//!                                                                  └─▶ kafka         (dead letters, group offsets)
+//!                                                                  ├─▶ kafka         (dead letters, group offsets)
+//!                                                                  └─▶ clickhouse    (windows, to be queried)
 //!   objects: weir_checkpoints::Store on local disk, S3, Google Cloud, Azure;  memory: the same without a disk, and with faults
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! that in `tests/store_contract.rs`, each log that clicks are appended to that in `tests/log_contract`. The reader of
 //! windows is compared with a plain loop in `tests/delta_read`.
 
+pub mod clickhouse;
 pub mod dead_letters;
 pub mod delta;
 pub mod kafka;

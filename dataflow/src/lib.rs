@@ -36,7 +36,7 @@ mod worker;
 pub use click::{AdKey, Click, ClickKey, MAX_EVENT_TIME_MS, event_time_ms};
 pub use decode::{Decoder, MAX_PAYLOAD_BYTES, RejectReason, Rejection, extra_fields};
 pub use job::{CheckpointSettings, EpochSettings, Finished, Job, JobError, Layout, run};
-pub use metrics::{Committed, JobMetrics, StateFigures};
+pub use metrics::{Committed, Figure, FigureKind, JobMetrics, StateFigures};
 pub use region::is_region_name;
 pub use sink::{
     Carried, ClickRow, Committer, Cut, DeadLetterRow, LateReason, Row, RowKind, Sink, SinkError, SinkFactory, Staged,

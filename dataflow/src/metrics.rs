@@ -30,6 +30,38 @@ pub struct JobMetrics {
     committed: Mutex<Committed>,
     lag: Mutex<BTreeMap<PartitionId, u64>>,
     state: Mutex<BTreeMap<(&'static str, WorkerIndex), StateFigures>>,
+    more: Mutex<Vec<MoreFigures>>,
+}
+
+/// Figures of a part of the job that this crate knows nothing of.
+struct MoreFigures(Box<dyn Fn() -> Vec<Figure> + Send + Sync>);
+
+impl std::fmt::Debug for MoreFigures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MoreFigures")
+    }
+}
+
+/// One figure, as it stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figure {
+    /// Its name, without the prefix that all have, and without `_total`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub kind: FigureKind,
+    /// Its value.
+    pub value: f64,
+}
+
+/// The kinds of figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FigureKind {
+    /// It only grows, from the start of the process on.
+    Counter,
+    /// It goes up and down.
+    Gauge,
 }
 
 /// What the newest manifest says.
@@ -73,11 +105,22 @@ impl Default for JobMetrics {
             committed: Mutex::default(),
             lag: Mutex::default(),
             state: Mutex::default(),
+            more: Mutex::default(),
         }
     }
 }
 
 impl JobMetrics {
+    /// Adds figures that are asked for whenever all are.
+    pub fn add_figures(&self, figures: impl Fn() -> Vec<Figure> + Send + Sync + 'static) {
+        lock(&self.more).push(MoreFigures(Box::new(figures)));
+    }
+
+    /// The figures that were added, as they stand.
+    pub fn more_figures(&self) -> Vec<Figure> {
+        lock(&self.more).iter().flat_map(|more| (more.0)()).collect()
+    }
+
     /// Records read, by this process.
     pub fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)

@@ -6,7 +6,7 @@
 //!        └── rows not yet worth a file are carried over as state ◀─────┘ restore(rows)
 //! ```
 
-use weir_checkpoints::{Attempt, Epoch, Manifest, Offset, OutputPart, PartitionId, WorkerIndex};
+use weir_checkpoints::{Attempt, Epoch, Manifest, Offset, OutputPart, PartitionId, Sequence, WorkerIndex};
 
 use crate::Click;
 
@@ -68,6 +68,12 @@ pub trait Committer: Send {
     /// Shows the outputs of this sink that `manifest` lists. It may be called again for the same manifest, after a crash
     /// or a lost answer, and must then change nothing.
     fn commit(&mut self, manifest: &Manifest) -> Result<(), SinkError>;
+
+    /// The oldest manifest whose outputs it would still have to show after a crash, where `commit` returns before they are
+    /// shown. That manifest and all later ones are kept.
+    fn oldest_needed(&self) -> Option<Sequence> {
+        None
+    }
 }
 
 /// Which worker a sink is opened for.

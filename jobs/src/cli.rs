@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, generate, ingest, run, serve, topics, up, verify};
+use crate::commands::{check, checkpoints, clickhouse, generate, ingest, run, serve, topics, up, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     #[command(subcommand)]
     Checkpoints(checkpoints::CheckpointsCommand),
+    #[command(subcommand)]
+    Clickhouse(clickhouse::ClickHouseCommand),
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),
     Serve(serve::ServeArgs),

@@ -34,6 +34,7 @@ mod held;
 mod log;
 mod read;
 mod restoring;
+pub mod scan;
 mod sink;
 mod stats;
 mod table;

@@ -11,13 +11,25 @@ pub(crate) struct Subject {
     pub(crate) factory: Box<dyn Fn() -> Box<dyn SinkFactory>>,
     /// All rows that a reader sees now, each as [`crate::rows::describe`] puts it, in any order. Never fails.
     pub(crate) visible: Box<dyn Fn() -> Vec<String>>,
+    /// Stores a manifest, for a sink that looks for them after a crash.
+    pub(crate) store_manifest: Option<Box<StoreManifest>>,
+    /// Windows that it takes end by then.
+    pub(crate) latest_ms: i64,
 }
+
+/// Stores an object under a name.
+pub(crate) type StoreManifest = dyn Fn(&str, Vec<u8>);
 
 /// Makes a sink that nothing was written to, whose store has the given faults.
 pub(crate) type NewSubject = dyn Fn(u64, Faults) -> Subject;
 
 /// Runs all scenarios.
 pub(crate) fn check(new_subject: &NewSubject) {
+    check_some(new_subject, 40);
+}
+
+/// Runs all scenarios, those with random crashes so many times.
+pub(crate) fn check_some(new_subject: &NewSubject, schedules: u64) {
     let calm = |seed| new_subject(seed, Faults::default());
     rows_are_invisible_until_committed(calm(1));
     committing_again_changes_nothing(calm(2));
@@ -25,11 +37,11 @@ pub(crate) fn check(new_subject: &NewSubject) {
     what_was_published_becomes_visible_after_a_crash(calm(4));
     carried_rows_survive_a_crash(calm(5));
     stages_without_rows_are_fine(calm(6));
-    for seed in 0..40 {
+    for seed in 0..schedules {
         random_crashes(calm(seed), seed);
     }
     let faults = Faults { before_per_mille: 20, after_per_mille: 20, repeated_per_mille: 20 };
-    for seed in 100..140 {
+    for seed in 100..100 + schedules {
         random_crashes(new_subject(seed, faults), seed);
     }
 }

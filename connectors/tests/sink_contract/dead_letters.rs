@@ -20,6 +20,8 @@ fn dead_letter_files_keep_the_contract() {
         Subject {
             factory: Box::new(move || Box::new(DeadLetters::new("clicks", store.clone()))),
             visible: Box::new(move || visible(reader.inner())),
+            store_manifest: None,
+            latest_ms: weir_dataflow::MAX_EVENT_TIME_MS,
         }
     });
 }

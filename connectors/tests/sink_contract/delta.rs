@@ -31,6 +31,8 @@ fn check(table: Table) {
         Subject {
             factory: Box::new(move || Box::new(DeltaSink::new(table, config(), store.clone()))),
             visible: Box::new(move || delta_reader::rows(reader.inner(), table.name())),
+            store_manifest: None,
+            latest_ms: weir_dataflow::MAX_EVENT_TIME_MS,
         }
     });
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use weir_checkpoints::{
-    Attempt, Epoch, FORMAT_VERSION, Manifest, Offset, OutputPart, PartitionId, Sequence, WorkerIndex,
+    Attempt, Epoch, FORMAT_VERSION, Manifest, Names, Offset, OutputPart, PartitionId, Sequence, WorkerIndex,
 };
 use weir_dataflow::{Carried, Committer, Cut, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
@@ -57,8 +57,8 @@ impl Job {
     /// Starts a job's first attempt.
     pub(crate) fn start(subject: Subject, seed: u64, workers: u32) -> Self {
         let mut random = SmallRng::seed_from_u64(seed);
-        let published = Published::default();
-        let started = restart(&subject, &published, &mut random, 1, workers);
+        let mut published = Published::default();
+        let started = restart(&subject, &mut published, &mut random, 1, workers);
         let kinds = [RowKind::Window, RowKind::Archive, RowKind::Late, RowKind::DeadLetter];
         let kind = kinds.into_iter().find(|&kind| started.factory.accepts(kind)).expect("a sink accepts some rows");
         Self {
@@ -80,7 +80,7 @@ impl Job {
     /// Writes the next rows of the log, each to some worker. Where a write fails, the job crashes.
     pub(crate) fn write(&mut self, rows: u64) {
         for _ in 0..rows {
-            let row = OwnedRow::generate(self.kind, self.seed, self.written, self.written / 40);
+            let row = OwnedRow::generate(self.kind, self.seed, self.written, self.subject.latest_ms);
             if self.descriptions.len() as u64 == self.written {
                 self.descriptions.push(describe(&row.as_row()));
             }
@@ -124,8 +124,11 @@ impl Job {
     /// Makes a checkpoint the newest: from here on its rows must become visible.
     pub(crate) fn publish(&mut self, checkpoint: Unpublished) {
         let rows: u64 = checkpoint.manifest.outputs.iter().map(|output| output.rows).sum();
+        let sequence = self.published.manifest.as_ref().map_or(Sequence(0), |manifest| manifest.sequence.next());
+        let manifest = Manifest { sequence, ..checkpoint.manifest };
+        store(&self.subject, &manifest);
         self.published = Published {
-            manifest: Some(checkpoint.manifest),
+            manifest: Some(manifest),
             carried: checkpoint.carried.into_iter().flatten().collect(),
             written: checkpoint.written,
             rows_in_outputs: self.published.rows_in_outputs + rows,
@@ -146,7 +149,7 @@ impl Job {
 
     /// Loses everything that was not published, and starts the next attempt.
     pub(crate) fn crash_and_restart(&mut self, workers: u32) {
-        let started = restart(&self.subject, &self.published, &mut self.random, self.attempt + 1, workers);
+        let started = restart(&self.subject, &mut self.published, &mut self.random, self.attempt + 1, workers);
         self.factory = started.factory;
         self.committer = started.committer;
         self.workers = started.workers;
@@ -226,8 +229,14 @@ struct Started {
 }
 
 /// Starts attempts until one comes up: each repeats the newest manifest's commit, then takes back what was carried.
-fn restart(subject: &Subject, published: &Published, random: &mut SmallRng, attempt: u64, workers: u32) -> Started {
+fn restart(subject: &Subject, published: &mut Published, random: &mut SmallRng, attempt: u64, workers: u32) -> Started {
     for retry in 0..200 {
+        if let Some(manifest) = &mut published.manifest {
+            // An attempt's first act: a manifest that changes nothing else.
+            manifest.attempt = Attempt(attempt + retry);
+            manifest.sequence = manifest.sequence.next();
+            store(subject, manifest);
+        }
         match try_restart(subject, published, random, attempt + retry, workers) {
             Ok(started) => return started,
             Err(SinkError::Failed { .. }) => {}
@@ -260,6 +269,12 @@ fn try_restart(
         worker.carried.push(carried.clone());
     }
     Ok(Started { factory, committer, workers: opened, attempt })
+}
+
+fn store(subject: &Subject, manifest: &Manifest) {
+    if let Some(put) = &subject.store_manifest {
+        put(&Names::new("contract").manifest(manifest.sequence), manifest.to_bytes().unwrap());
+    }
 }
 
 /// A manifest with nothing in it that sinks do not look at.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod clickhouse;
 mod contract;
 mod dead_letters;
 mod delta;
@@ -12,3 +13,6 @@ mod delta_log;
 mod delta_reader;
 mod job;
 mod rows;
+
+#[path = "../clickhouse_engines/mod.rs"]
+mod clickhouse_engines;

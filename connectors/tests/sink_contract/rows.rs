@@ -21,6 +21,7 @@ pub(crate) struct OwnedRow {
     region: Option<String>,
     bytes: Option<Vec<u8>>,
     dice: u64,
+    latest_ms: i64,
 }
 
 /// Everything that a row says, in one line: what a sink must give back.
@@ -54,8 +55,8 @@ fn describe_click(row: &ClickRow<'_>, reason: Option<&str>) -> String {
 }
 
 impl OwnedRow {
-    /// Row `number` of a log; the same seed gives the same row.
-    pub(crate) fn generate(kind: RowKind, seed: u64, number: u64, epoch: u64) -> Self {
+    /// Row `number` of a log; the same seed gives the same row. Windows end by `latest_ms`.
+    pub(crate) fn generate(kind: RowKind, seed: u64, number: u64, latest_ms: i64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed << 32 | number);
         let user_agents = ["Mozilla/5.0 (X11; Linux x86_64)", "", "curl/8.0", "Ünïcödé \u{1f600}"];
         let agent = user_agents[random.random_range(0..user_agents.len())];
@@ -63,7 +64,8 @@ impl OwnedRow {
         Self {
             kind,
             number,
-            epoch,
+            // No later than any checkpoint.
+            epoch: number % 2,
             ad_id: ad_id(&mut random),
             user_id: format!("user-{}", random.random_range(0..1000)),
             timestamp: timestamp(&mut random),
@@ -74,6 +76,7 @@ impl OwnedRow {
             region: random.random_bool(0.7).then(|| format!("eu-{}", random.random_range(0..3))),
             bytes: random.random_bool(0.9).then_some(bytes),
             dice: random.random(),
+            latest_ms,
         }
     }
 
@@ -109,13 +112,14 @@ impl OwnedRow {
 
     fn window(&self) -> WindowRow<'_> {
         let window = Window::ALL[(self.dice % 3) as usize];
-        let start_ms = weir_dataflow::event_time_ms(self.timestamp).min(MAX_EVENT_TIME_MS - window.length_ms());
+        // Counted from one end of time or the other: no two rows are for the same window.
+        let from_end = (self.number as i64 + 1) * window.length_ms();
+        let start_ms = if self.dice.is_multiple_of(10) { self.latest_ms - from_end } else { EVENTS_MS + from_end };
         WindowRow {
             ad_id: &self.ad_id,
             region: self.region.as_deref(),
             window,
             start_ms: start_ms - start_ms % window.length_ms(),
-            // The number makes each row another one.
             click_count: self.number,
             unique_users: self.dice % 1000,
             user_sketch: self.bytes.as_deref().unwrap_or_default(),
@@ -136,6 +140,9 @@ impl OwnedRow {
         }
     }
 }
+
+/// Where windows are counted from.
+const EVENTS_MS: i64 = 1_736_899_200_000;
 
 /// Short ones, one that is as long as can be, and some that need care in a log's statistics.
 fn ad_id(random: &mut SmallRng) -> String {

@@ -204,7 +204,9 @@ impl Commits {
         let state = self.store.list(&self.names.state())?;
         let manifests = self.store.list(&self.names.manifests())?;
         let attempt: Attempt = self.newest.attempt;
-        let unneeded = garbage(&self.names, self.kept.make_contiguous(), attempt, &state, &manifests, before_ms);
+        let needed = self.committers.iter().filter_map(|committer| committer.oldest_needed()).min();
+        let kept = self.kept.make_contiguous();
+        let unneeded = garbage(&self.names, kept, attempt, &state, &manifests, before_ms, needed);
         for name in unneeded.state.iter().chain(&unneeded.manifests) {
             self.store.delete(name)?;
         }

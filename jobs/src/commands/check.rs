@@ -9,7 +9,7 @@ use weir_connectors::kafka::{KafkaConfig, KafkaTopics};
 
 use crate::Failure;
 use crate::cli::JobArgs;
-use crate::commands::{load, open_store, topics, wiring};
+use crate::commands::{clickhouse, load, open_store, topics, wiring};
 use crate::config::{DEFAULTS, IngestConfig, JobConfig, SourceConfig, format_duration_ms};
 use crate::output::{Output, print_text, table};
 
@@ -88,6 +88,11 @@ pub(crate) fn run(args: &CheckArgs, output: Output) -> Result<(), Failure> {
     checks.extend(durability);
     checks.push(check_store("checkpoints", config.checkpoint.url.as_str(), &config.name));
     checks.push(check_store("tables", config.tables.url.as_str(), &config.name));
+    if let Some(config) = &config.clickhouse {
+        let version = clickhouse::version(config).map(|version| format!("version {version}"));
+        let place = format!("{}, database {}", config.url, config.database);
+        checks.push(Check::of("clickhouse", place, version.map_err(|error| format!("{error:#}"))));
+    }
     let files = crate::ingest::check_files(&ingest).map_err(|error| format!("{error:#}"));
     checks.push(Check::of("ingest", ingest.listen.to_string(), files));
     output.print(&checks, |checks| table(&["", "what", "where", "result"], &[], checks.iter().map(Check::row)))?;

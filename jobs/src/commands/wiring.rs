@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use weir_checkpoints::Settings;
+use weir_connectors::clickhouse::ClickHouseSink;
 use weir_connectors::dead_letters::DeadLetters;
 use weir_connectors::delta::{DeltaConfig, DeltaSink, Restoring};
 use weir_connectors::kafka::{KafkaDeadLetters, KafkaGroupOffsets, KafkaSourceFactory};
@@ -35,6 +36,14 @@ pub(super) fn job(
     stop: Arc<AtomicBool>,
 ) -> Result<Job> {
     let source = source(config)?;
+    let mut sinks = sinks(config, source.topic(), &hot)?;
+    let store = open_store(config.checkpoint.url.as_str())?;
+    if let Some(clickhouse) = &config.clickhouse {
+        let sink = ClickHouseSink::new(clickhouse.clone(), Arc::clone(&store), Arc::clone(&stop));
+        let figures = sink.metrics();
+        metrics.add_figures(move || figures.figures());
+        sinks.push(Arc::new(sink));
+    }
     Ok(Job {
         name: config.name.clone(),
         region: config.region.clone(),
@@ -58,9 +67,9 @@ pub(super) fn job(
         },
         extra_fields: config.archive.is_some_and(|archive| archive.extra),
         settings: settings(config, source.as_ref()),
-        sinks: sinks(config, source.topic(), &hot)?,
+        sinks,
         source,
-        store: open_store(config.checkpoint.url.as_str())?,
+        store,
         hot,
         metrics,
         stop,

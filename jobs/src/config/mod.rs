@@ -7,6 +7,7 @@
 //!
 //! Whoever holds a [`JobConfig`] holds values that are in range and fit together; nothing checks them again.
 
+mod clickhouse;
 mod error;
 mod ingest;
 mod keys;
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use url::Url;
+use weir_connectors::clickhouse::ClickHouseConfig;
 use weir_connectors::kafka::KafkaConfig;
 
 pub use error::ConfigError;
@@ -62,6 +64,8 @@ pub struct JobConfig {
     pub archive: Option<ArchiveConfig>,
     /// What is kept for queries.
     pub hot: HotConfig,
+    /// The ClickHouse that windows are copied to, if any.
+    pub clickhouse: Option<ClickHouseConfig>,
     /// Where metrics are served, if anywhere.
     pub metrics_listen: Option<SocketAddr>,
 }

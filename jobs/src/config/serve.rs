@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use url::Url;
+use weir_connectors::clickhouse::ClickHouseConfig;
 
 use super::layers::Layers;
 use super::reader::{HOUR_MS, Reader};
-use super::{ConfigError, ingest};
+use super::{ConfigError, clickhouse, ingest};
 
 /// A query service.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct ServeConfig {
     pub checkpoints: Url,
     /// Where its tables are.
     pub tables: Url,
+    /// The ClickHouse that the job copies its windows to, if there is one.
+    pub clickhouse: Option<ClickHouseConfig>,
     /// Where questions are answered.
     pub listen: SocketAddr,
     /// Threads that serve requests.
@@ -62,8 +65,10 @@ pub(super) fn validate(layers: &Layers) -> Result<ServeConfig, ConfigError> {
         local.and_then(|address| Url::parse(&format!("http://{address}")).ok()).into_iter().collect()
     };
     let listen = raw.optional_address("serve.listen")?;
+    let job = raw.required_name("job.name", "say whose windows are served, for example name = \"clicks\"")?;
     Ok(ServeConfig {
-        job: raw.required_name("job.name", "say whose windows are served, for example name = \"clicks\"")?,
+        clickhouse: clickhouse::clickhouse(&raw, &job)?,
+        job,
         checkpoints: raw.location("checkpoint.url", "say where the job keeps its checkpoints")?,
         tables: raw.location("tables.url", "say where the job's tables are")?,
         listen: listen.ok_or(ConfigError::Missing { key: "serve.listen", wanted: "an address and a port" })?,

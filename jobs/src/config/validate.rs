@@ -2,6 +2,7 @@
 
 use weir_checkpoints::KEY_GROUPS;
 
+use super::clickhouse::clickhouse;
 use super::layers::Layers;
 use super::reader::{DAY_MS, HOUR_MS, MINUTE_MS, Reader, SECOND_MS};
 use super::source::source;
@@ -18,6 +19,7 @@ pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
     let source = source(&raw, &name)?;
     let time = time(&raw)?;
     let dedup_horizon_ms = dedup_horizon_ms(&raw, &time)?;
+    let clickhouse = clickhouse(&raw, &name)?;
     let epoch = EpochConfig {
         interval_ms: raw.duration_ms("epoch.interval", 10..=MINUTE_MS)?,
         max_records: raw.integer("epoch.max_records", 1..=100_000_000)?,
@@ -42,6 +44,7 @@ pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
             retention_ms: raw.duration_ms("hot.retention", 0..=30 * DAY_MS)?,
             memory_bytes: raw.size("hot.memory_bytes", 0..=1 << 40)?,
         },
+        clickhouse,
         metrics_listen: raw.optional_address("metrics.listen")?,
     })
 }

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use weir_dataflow::JobMetrics;
+use weir_dataflow::{Figure, FigureKind, JobMetrics};
 
 use crate::serve::ServeMetrics;
 
@@ -82,7 +82,8 @@ impl Collector for Figures {
         out.float("checkpoint_duration_seconds", "How long the last commit took", duration)?;
         out.gauge("checkpoint_bytes", "State that the last checkpoint added", figures.checkpoint_bytes())?;
         out.gauge("attempt", "The number of the job's attempt; 0 before it has begun", figures.attempt())?;
-        out.gauge("ready", "1 once the state is restored and the source is being read", u64::from(figures.ready()))
+        out.gauge("ready", "1 once the state is restored and the source is being read", u64::from(figures.ready()))?;
+        figures.more_figures().iter().try_for_each(|figure| out.figure(figure))
     }
 }
 
@@ -104,6 +105,18 @@ impl Writer<'_, '_> {
     fn float(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         let encoder = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(value).encode(encoder)
+    }
+
+    fn figure(&mut self, figure: &Figure) -> fmt::Result {
+        let kind = match figure.kind {
+            FigureKind::Counter => MetricType::Counter,
+            FigureKind::Gauge => MetricType::Gauge,
+        };
+        let encoder = self.encoder.encode_descriptor(figure.name, figure.help, None, kind)?;
+        match figure.kind {
+            FigureKind::Counter => ConstCounter::new(figure.value).encode(encoder),
+            FigureKind::Gauge => ConstGauge::new(figure.value).encode(encoder),
+        }
     }
 
     fn committed(&mut self, figures: &JobMetrics) -> fmt::Result {

@@ -13,8 +13,9 @@ use super::answers::JobStatus;
 use super::hot::{Hot, Truth};
 use super::manifests::Manifests;
 use super::merge::Merged;
-use super::plan::{Part, Stored, plan};
+use super::plan::{Covered, Part, Stored, plan};
 use super::uniques;
+use super::warm::Warm;
 use crate::http::problem::Problem;
 
 /// Questions that the tables answer at a time; others wait. Each may take the memory of `serve.query_bytes`.
@@ -23,6 +24,7 @@ const TABLE_QUESTIONS: usize = 16;
 /// All tiers.
 pub(super) struct Engine {
     hot: Option<Hot>,
+    warm: Option<Warm>,
     cold: Arc<DeltaReader>,
     manifests: Arc<Manifests>,
     job: String,
@@ -52,9 +54,15 @@ pub(super) struct Known {
 }
 
 impl Engine {
-    pub(super) fn new(hot: Option<Hot>, cold: Arc<DeltaReader>, manifests: Manifests, job: String) -> Self {
+    pub(super) fn new(
+        hot: Option<Hot>,
+        warm: Option<Warm>,
+        cold: Arc<DeltaReader>,
+        manifests: Manifests,
+        job: String,
+    ) -> Self {
         let places = Semaphore::new(TABLE_QUESTIONS);
-        Self { hot, cold, manifests: Arc::new(manifests), job, places }
+        Self { hot, warm, cold, manifests: Arc::new(manifests), job, places }
     }
 
     /// The windows that are asked for, with sketches where an ad's users cannot be had without.
@@ -82,6 +90,9 @@ impl Engine {
                 return Ok(FoundTop { ads, truth: known(truth) });
             }
         }
+        if let Some(found) = self.warm_top(&query).await? {
+            return Ok(found);
+        }
         // Some of the window may be in memory and the rest in the tables: then only all rows tell.
         let all = WindowQuery {
             ads: Vec::new(),
@@ -95,6 +106,26 @@ impl Engine {
         let mut ads = found.merged.clicks();
         TopAd::rank(&mut ads, query.limit);
         Ok(FoundTop { ads, truth: found.truth })
+    }
+
+    /// The list of a window that ClickHouse is sure to have.
+    async fn warm_top(&self, query: &TopQuery) -> Result<Option<FoundTop>, Problem> {
+        let Some(warm) = &self.warm else { return Ok(None) };
+        let end_ms = query.start_ms.saturating_add(query.window.length_ms());
+        let covers = |covered: Covered| covered.from_ms <= query.start_ms && end_ms <= covered.until_ms;
+        if !warm.covered().await.is_some_and(covers) {
+            return Ok(None);
+        }
+        let Some(ads) = warm.top(query).await else { return Ok(None) };
+        Ok(Some(FoundTop { ads, truth: self.truth().await? }))
+    }
+
+    /// Whether ClickHouse should be there, and from where on it has all windows if it answers.
+    pub(super) async fn warm_from_ms(&self) -> (bool, Option<i64>) {
+        match &self.warm {
+            Some(warm) => (true, warm.covered().await.map(|covered| covered.from_ms)),
+            None => (false, None),
+        }
     }
 
     /// The distinct users of an ad over a range.
@@ -187,17 +218,31 @@ impl Engine {
         };
         let hot_from_ms = truth.and_then(|truth| truth.complete_from_ms);
         let length_ms = query.window.length_ms();
-        for Part { tier, starts_ms } in plan(query.start_ms..query.end_ms, length_ms, hot_from_ms, None) {
+        let asked_ms = query.start_ms..query.end_ms;
+        let mut parts = plan(asked_ms.clone(), length_ms, hot_from_ms, None);
+        if !parts.is_empty()
+            && let Some(warm) = &self.warm
+        {
+            parts = plan(asked_ms, length_ms, hot_from_ms, warm.covered().await);
+        }
+        for Part { tier, starts_ms } in parts {
             let part = WindowQuery { start_ms: starts_ms.start, end_ms: starts_ms.end, ..query.clone() };
-            match tier {
-                Stored::Cold | Stored::Warm => rows.extend(self.in_tables(part).await?),
-            }
+            rows.extend(self.stored(tier, part).await?);
         }
         let truth = match truth {
             Some(truth) if hot_from_ms.is_some() => known(truth),
             truth => self.without_hot(&query, truth).await?,
         };
         Ok(Found { merged: Merged::of(rows), truth })
+    }
+
+    async fn stored(&self, tier: Stored, query: WindowQuery) -> Result<Vec<WindowStats>, Problem> {
+        if let (Stored::Warm, Some(warm)) = (tier, &self.warm)
+            && let Some(rows) = warm.windows(&query).await
+        {
+            return Ok(rows);
+        }
+        self.in_tables(query).await
     }
 
     async fn in_tables(&self, query: WindowQuery) -> Result<Vec<WindowStats>, Problem> {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   GET /v1/stats ─▶ params ─▶ answers still true? ─▶ engine ─┬─▶ hot:  the memory of the job, here or in other processes
-//!                                    cache                    └─▶ plan ─▶ cold: the Delta tables
+//!                                    cache                    └─▶ plan ─┬─▶ warm: ClickHouse
+//!                                                                       └─▶ cold: the Delta tables
 //!   answer ◀─ series ◀─ merge: the newest row of each window, regions added up ◀───────────────┘
 //! ```
 //!
@@ -27,6 +28,7 @@ mod queries;
 mod restore;
 mod service;
 mod uniques;
+mod warm;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;
@@ -37,6 +39,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::sync::watch as channel;
 use weir_checkpoints::Store;
+use weir_connectors::clickhouse::ClickHouseReader;
 use weir_connectors::delta::{DeltaReader, DeltaReaderLimits};
 
 use crate::config::ServeConfig;
@@ -55,6 +58,7 @@ use engine::Engine;
 use hot::{Hot, JobProcess};
 use manifests::Manifests;
 use service::Service;
+use warm::Warm;
 
 /// The largest head of a question: 100 ads of 256 bytes, each byte written as three.
 const HEAD_BYTES: usize = 96 << 10;
@@ -87,9 +91,10 @@ impl Queries {
             ..DeltaReaderLimits::for_url(config.tables.as_str())
         };
         let cold = Arc::new(DeltaReader::open(tiers.tables, limits));
+        let warm = config.clickhouse.clone().map(|clickhouse| Warm::new(ClickHouseReader::new(clickhouse)));
         let manifests = Manifests::new(tiers.checkpoints, &config.job);
         Ok(Self {
-            engine: Engine::new(hot, cold, manifests, config.job.clone()),
+            engine: Engine::new(hot, warm, cold, manifests, config.job.clone()),
             answers: Answers::new(config.cache_bytes),
             access: Access::new(config)?,
             max_points: config.max_points,

@@ -223,7 +223,8 @@ impl Queries {
             (true, true) => "ok",
             (true, false) => "away",
         };
-        let from = from_ms.and_then(shown_seconds).filter(|from| *from > 0);
+        let (has_warm, warm_from_ms) = self.engine.warm_from_ms().await;
+        let shown = |from_ms: Option<i64>| from_ms.and_then(shown_seconds).filter(|from| *from > 0);
         let cold = self.engine.cold_answers().await;
         Status {
             version: env!("CARGO_PKG_VERSION"),
@@ -231,8 +232,8 @@ impl Queries {
             jobs: self.engine.jobs().await,
             ingest: self.ingest.get().map(|figures| figures()),
             tiers: vec![
-                TierStatus { tier: "hot", state: state(has_hot, from_ms.is_some()), from },
-                TierStatus { tier: "warm", state: state(false, false), from: None },
+                TierStatus { tier: "hot", state: state(has_hot, from_ms.is_some()), from: shown(from_ms) },
+                TierStatus { tier: "warm", state: state(has_warm, warm_from_ms.is_some()), from: shown(warm_from_ms) },
                 TierStatus { tier: "cold", state: state(true, cold), from: None },
             ],
         }
