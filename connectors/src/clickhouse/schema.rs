@@ -78,8 +78,9 @@ pub(super) async fn prepare(server: &Server, config: &ClickHouseConfig) -> Resul
     match engine_of(TABLE) {
         None => server.execute("create a table", &create_table(server, features, config.retention)).await?,
         Some(engine) => {
-            migrate(server, &database, features).await?;
-            if features.ttl && engine.ends_with("MergeTree") {
+            let own = engine.ends_with("MergeTree");
+            migrate(server, &database, features, own).await?;
+            if features.ttl && own {
                 keep_retention(server, &database, config.retention).await?;
             }
         }
@@ -147,8 +148,9 @@ fn create_latest(server: &Server) -> String {
     format!("CREATE VIEW IF NOT EXISTS {view} AS SELECT {} FROM {table} FINAL", names.join(", "))
 }
 
-/// Adds columns that are missing; refuses those of a type that our rows do not fit.
-async fn migrate(server: &Server, database: &str, features: Features) -> Result<(), ClickHouseError> {
+/// Adds columns that are missing; refuses those of a type that our rows do not fit. A table that only stands in front of others
+/// is not changed: they would have to be changed first.
+async fn migrate(server: &Server, database: &str, features: Features, own: bool) -> Result<(), ClickHouseError> {
     let sql = format!("SELECT name, type FROM system.columns WHERE database = {database} AND table = '{TABLE}'");
     let there: Vec<ColumnRow> = server.rows("list columns", server.query(&sql)).await?;
     for column in columns::all() {
@@ -162,6 +164,10 @@ async fn migrate(server: &Server, database: &str, features: Features) -> Result<
                     found.kind,
                     column.plain_kind()
                 );
+                return Err(ClickHouseError::Schema { table: TABLE.to_owned(), reason });
+            }
+            None if !own => {
+                let reason = format!("it has no column {}; add it there and to the tables behind it", column.name);
                 return Err(ClickHouseError::Schema { table: TABLE.to_owned(), reason });
             }
             None => {

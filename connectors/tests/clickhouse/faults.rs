@@ -69,15 +69,16 @@ fn the_server_is_killed_during_inserts() {
     on_both(|engine| {
         let mut server = Server::start(engine);
         let mut job = Job::start(server.config("weir", "clicks"), 31);
-        for round in 0..5 {
-            let inserts = job.sink.metrics().inserts();
-            job.steps(8);
-            // In the middle of it, or nearly so.
-            wait_until("inserting", || job.sink.metrics().inserts() > inserts + round % 3);
+        for round in 0..6 {
+            job.steps(4);
+            // An insert is under way, or has just ended, or is about to begin.
+            job.step();
+            std::thread::sleep(Duration::from_millis(4 * round));
             server.kill();
             job.steps(4);
             server.restart();
         }
+        assert!(job.sink.metrics().failures() > 0);
         job.assert_all_there(&server);
         assert_eq!(job.coverage(), Coverage { from_ms: 0, until_ms: job.closed_until_ms() });
     });
@@ -110,8 +111,9 @@ fn a_full_backlog_makes_the_job_wait_and_loses_nothing() {
         // The attempt's own manifest is the first that waits.
         job.steps(6);
         job.stage();
+        let (committer, manifest) = job.committing();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| job.commit());
+            let waiting = scope.spawn(|| committer.commit(manifest));
             std::thread::sleep(MOMENT);
             assert!(!waiting.is_finished(), "the backlog is full");
             server.restart();

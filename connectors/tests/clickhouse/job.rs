@@ -124,6 +124,11 @@ impl Job {
         self.committer.as_mut().unwrap().commit(&self.newest)
     }
 
+    /// The committer and the manifest that it is to commit.
+    pub fn committing(&mut self) -> (&mut dyn Committer, &Manifest) {
+        (self.committer.as_deref_mut().unwrap(), &self.newest)
+    }
+
     pub fn committer(&self) -> &dyn Committer {
         self.committer.as_deref().unwrap()
     }

@@ -1,6 +1,6 @@
 //! ClickHouse keeps the contract, on the oldest server and on the current engine.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ fn the_current_engine_keeps_the_contract() {
 
 fn check(engine: Engine) {
     let server = Server::start(engine);
-    let subjects = RefCell::new(0);
+    let subjects = Cell::new(0);
     let schedules = 6;
     contract::check_some(
-        &|seed, faults| {
-            *subjects.borrow_mut() += 1;
-            let config = server.config(&format!("contract-{}", subjects.borrow()), "contract");
+        &move |seed, faults| {
+            subjects.set(subjects.get() + 1);
+            let config = server.config(&format!("contract-{}", subjects.get()), "contract");
             let store = Arc::new(Unreliable::new(MemoryStore::new(), seed, faults));
             let manifests = Arc::clone(&store);
             let newest: Rc<RefCell<Option<Arc<ClickHouseMetrics>>>> = Rc::default();

@@ -27,7 +27,7 @@ fn stage(sink: &DeltaSink, epoch: u64, rows: u64) -> Result<Vec<OutputPart>, Sin
     let worker = WorkerContext { worker: WorkerIndex(0), workers: 1, attempt: Attempt(1) };
     let mut open = sink.open(worker)?;
     for number in 0..rows {
-        open.write(OwnedRow::generate(kind_of(sink), epoch, number, MAX_EVENT_TIME_MS).as_row())?;
+        open.write(OwnedRow::generate(kind_of(sink), epoch, number, epoch, MAX_EVENT_TIME_MS).as_row())?;
     }
     let cut = Cut { epoch: Epoch(epoch), last: false, offsets: vec![(PartitionId(0), Offset(0), Offset(rows))] };
     Ok(open.stage(&cut)?()?.outputs)

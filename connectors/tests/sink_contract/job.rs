@@ -80,7 +80,7 @@ impl Job {
     /// Writes the next rows of the log, each to some worker. Where a write fails, the job crashes.
     pub(crate) fn write(&mut self, rows: u64) {
         for _ in 0..rows {
-            let row = OwnedRow::generate(self.kind, self.seed, self.written, self.subject.latest_ms);
+            let row = self.next_row();
             if self.descriptions.len() as u64 == self.written {
                 self.descriptions.push(describe(&row.as_row()));
             }
@@ -93,6 +93,12 @@ impl Job {
             worker.offsets = Some((first, self.written + 1));
             self.written += 1;
         }
+    }
+
+    fn next_row(&self) -> OwnedRow {
+        // No later than any checkpoint, and the same after a crash.
+        let epoch = self.written % 2;
+        OwnedRow::generate(self.kind, self.seed, self.written, epoch, self.subject.latest_ms)
     }
 
     /// Stages all that was written, and makes what was staged durable.

@@ -56,7 +56,7 @@ fn describe_click(row: &ClickRow<'_>, reason: Option<&str>) -> String {
 
 impl OwnedRow {
     /// Row `number` of a log; the same seed gives the same row. Windows end by `latest_ms`.
-    pub(crate) fn generate(kind: RowKind, seed: u64, number: u64, latest_ms: i64) -> Self {
+    pub(crate) fn generate(kind: RowKind, seed: u64, number: u64, epoch: u64, latest_ms: i64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed << 32 | number);
         let user_agents = ["Mozilla/5.0 (X11; Linux x86_64)", "", "curl/8.0", "Ünïcödé \u{1f600}"];
         let agent = user_agents[random.random_range(0..user_agents.len())];
@@ -64,8 +64,7 @@ impl OwnedRow {
         Self {
             kind,
             number,
-            // No later than any checkpoint.
-            epoch: number % 2,
+            epoch,
             ad_id: ad_id(&mut random),
             user_id: format!("user-{}", random.random_range(0..1000)),
             timestamp: timestamp(&mut random),
