@@ -33,7 +33,8 @@ fn each_file_is_the_same_plain_and_gzipped() {
 
 #[test]
 fn gzip_is_sent_to_those_who_take_it() {
-    for (accept, expected) in [("gzip", true), ("GZIP; q=1", true), ("gzip;q=0", false), ("gzip;q=0.000, br", false), ("br", false)]
+    for (accept, expected) in
+        [("gzip", true), ("GZIP; q=1", true), ("gzip;q=0", false), ("gzip;q=0.000, br", false), ("br", false)]
     {
         assert_eq!(negotiate::takes_gzip(&headers(&[(ACCEPT_ENCODING, accept)])), expected, "{accept}");
     }
