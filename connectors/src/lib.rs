@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each source passes the contract in `tests/source_contract`, each sink that in `tests/sink_contract`, each store
-//! that in `tests/store_contract.rs`, each log that clicks are appended to that in `tests/log_contract`.
+//! that in `tests/store_contract.rs`, each log that clicks are appended to that in `tests/log_contract`. The reader of
+//! windows is compared with a plain loop in `tests/delta_read`.
 
 pub mod dead_letters;
 pub mod delta;

@@ -51,7 +51,10 @@ fn main() {
         source: Arc::new(Synthetic { templates, regions, each: clicks / u64::from(PARTITIONS) }),
         sinks: Vec::new(),
         store: Arc::new(MemoryStore::default()),
-        hot: Arc::new(HotWindows::new(None, HotSettings { retention_ms: 7_200_000, memory_bytes: 1 << 30 })),
+        hot: Arc::new(HotWindows::new(
+            None,
+            HotSettings { retention_ms: 7_200_000, memory_bytes: 1 << 30, readers_lag: Duration::from_secs(5) },
+        )),
         metrics: Arc::new(JobMetrics::default()),
         stop: Arc::new(AtomicBool::new(false)),
     };

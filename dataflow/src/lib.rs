@@ -42,6 +42,7 @@ pub use sink::{
     Carried, ClickRow, Committer, Cut, DeadLetterRow, LateReason, Row, RowKind, Sink, SinkError, SinkFactory, Staged,
     Staging, Window, WindowRow, WorkerContext,
 };
+pub use sinks::carried_kind;
 pub use sketch::{Coupon, SketchError, UserSketch};
 pub use source::{Polled, Record, Source, SourceError, SourceFactory};
 pub use stats::{TopAd, TopQuery, WindowQuery, WindowStats};

@@ -41,6 +41,8 @@ pub struct Committed {
     pub totals: Totals,
     /// The size of all state parts that a restart would read.
     pub state_bytes: u64,
+    /// When it was written, unix time in milliseconds.
+    pub written_ms: i64,
 }
 
 /// The size of one kind of state on one worker.
@@ -210,7 +212,12 @@ impl JobMetrics {
     fn set_committed(&self, manifest: &Manifest) {
         self.sealed_epoch.fetch_max(manifest.epoch.0, Ordering::Relaxed);
         let state_bytes = manifest.state.iter().map(|part| part.size_bytes).sum();
-        *lock(&self.committed) = Committed { epoch: manifest.epoch, totals: manifest.totals(), state_bytes };
+        *lock(&self.committed) = Committed {
+            epoch: manifest.epoch,
+            totals: manifest.totals(),
+            state_bytes,
+            written_ms: manifest.written_ms,
+        };
     }
 }
 

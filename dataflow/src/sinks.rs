@@ -8,8 +8,10 @@ use weir_checkpoints::{GroupRange, Manifest, PartReader, PartWriter, Replaced, S
 use crate::graph::seal::{Produced, Sealer, Work};
 use crate::{Carried, Cut, JobError, Row, RowKind, Sink, SinkError, SinkFactory, Staged, WorkerContext};
 
-/// The kind of state parts that hold a sink's carried rows.
-fn carried_kind(sink: &str) -> String {
+/// The kind of the state parts that hold the rows which a sink holds back. A part's rows are of the epochs after the
+/// checkpoint before its own.
+#[must_use]
+pub fn carried_kind(sink: &str) -> String {
     format!("carried/{sink}")
 }
 

@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -16,6 +17,10 @@ use weir_dataflow::{
 };
 
 const START_MS: i64 = 1_736_952_000_000;
+
+const fn settings(retention_ms: i64, memory_bytes: usize) -> HotSettings {
+    HotSettings { retention_ms, memory_bytes, readers_lag: Duration::ZERO }
+}
 
 type Key = (String, Option<String>, i64);
 
@@ -177,7 +182,7 @@ fn check_questions(rng: &mut StdRng, hot: &HotWindows, all: &[WindowStats], wind
 #[test]
 fn what_is_kept_for_ever_is_all_there_is() {
     for seed in 0..3 {
-        let hot = check(seed, HotSettings { retention_ms: i64::MAX, memory_bytes: usize::MAX });
+        let hot = check(seed, settings(i64::MAX, usize::MAX));
         assert!(hot.progress().complete_from_ms <= 0);
     }
 }
@@ -185,7 +190,7 @@ fn what_is_kept_for_ever_is_all_there_is() {
 #[test]
 fn what_is_dropped_is_in_the_tables() {
     for seed in 10..13 {
-        let hot = check(seed, HotSettings { retention_ms: 30 * 60_000, memory_bytes: usize::MAX });
+        let hot = check(seed, settings(30 * 60_000, usize::MAX));
         assert!(hot.progress().complete_from_ms > START_MS + 3_600_000);
     }
 }
@@ -193,15 +198,15 @@ fn what_is_dropped_is_in_the_tables() {
 #[test]
 fn too_little_memory_drops_windows_early() {
     for seed in 20..23 {
-        let hot = check(seed, HotSettings { retention_ms: 30 * 86_400_000, memory_bytes: 300_000 });
+        let hot = check(seed, settings(30 * 86_400_000, 300_000));
         assert!(hot.progress().complete_from_ms > START_MS + 600_000);
     }
 }
 
 #[test]
 fn windows_of_an_earlier_process_are_taken_up() {
-    let hot = check(30, HotSettings { retention_ms: i64::MAX, memory_bytes: usize::MAX });
-    let later = HotWindows::new(Some("eu-1"), HotSettings { retention_ms: i64::MAX, memory_bytes: usize::MAX });
+    let hot = check(30, settings(i64::MAX, usize::MAX));
+    let later = HotWindows::new(Some("eu-1"), settings(i64::MAX, usize::MAX));
     for length in Window::ALL {
         for row in &hot.windows(&WindowQuery { sketches: true, ..all(length) }).found {
             let row = weir_dataflow::WindowRow {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, generate, ingest, run, topics, up, verify};
+use crate::commands::{check, checkpoints, generate, ingest, run, serve, topics, up, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -25,6 +25,7 @@ Examples:
   weir check job.toml
   weir run job.toml
   weir ingest job.toml
+  weir serve job.toml
   weir verify job.toml --oracle oracle.ndjson
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Checkpoints(checkpoints::CheckpointsCommand),
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),
+    Serve(serve::ServeArgs),
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
     Up(up::UpArgs),

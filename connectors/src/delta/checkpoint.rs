@@ -91,7 +91,13 @@ pub(super) fn read_state(store: &dyn Store, table: &str, files: &CheckpointFiles
     read(store, table, files, &["protocol", "metaData", "txn"])
 }
 
-fn read(store: &dyn Store, table: &str, files: &CheckpointFiles, columns: &[&str]) -> Result<Vec<Action>, SinkError> {
+/// The actions of a checkpoint, of some of its columns.
+pub(super) fn read(
+    store: &dyn Store,
+    table: &str,
+    files: &CheckpointFiles,
+    columns: &[&str],
+) -> Result<Vec<Action>, SinkError> {
     let mut actions = Vec::new();
     for name in &files.names {
         let bytes = store.get(name).map_err(|error| failed(table, "read its log", error))?;

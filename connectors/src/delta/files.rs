@@ -11,7 +11,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
 use super::chunk::{AdIndex, Chunk, Key};
@@ -101,11 +101,14 @@ impl FileWriter {
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+            .set_data_page_row_count_limit(self.table.page_rows())
+            // Beside the footer, so that a reader gets both with one read.
+            .set_bloom_filter_position(BloomFilterPosition::End)
             .set_statistics_enabled(EnabledStatistics::None);
         let ads = rows.chunk_by(|a, b| a.ad == b.ad).count();
         let in_group = rows.len().min(ROW_GROUP_ROWS);
         for column in self.columns.iter().filter(|column| column.layout != Layout::PartitionedBy) {
-            let different = if column.layout == Layout::Dictionary { ads.min(in_group) } else { in_group };
+            let different = if column.name == "ad_id" { ads.min(in_group) } else { in_group };
             properties = column.configure(properties, different as u64);
         }
         properties.build()

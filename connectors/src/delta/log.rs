@@ -87,15 +87,7 @@ impl Log {
 
     /// Finds where to start: the newest checkpoint, if there is one.
     fn start(&mut self) -> Result<(), SinkError> {
-        let hint = checkpoint::hinted(self.store.as_ref(), self.table)?;
-        let first = version_name(self.table, 0);
-        let found = match hint {
-            Some(files) => Some(files),
-            None if self.get(&first)?.is_some() => None,
-            // There is no table, or the start of its log was cleaned up.
-            None => checkpoint::listed(self.store.as_ref(), self.table)?,
-        };
-        let Some(files) = found else { return Ok(()) };
+        let Some(files) = newest_checkpoint(self.store.as_ref(), self.table)? else { return Ok(()) };
         let actions = checkpoint::read_state(self.store.as_ref(), self.table, &files)?;
         self.apply(files.version, actions)?;
         self.checkpoint = Some(files);
@@ -113,14 +105,7 @@ impl Log {
 
     /// The actions of a version, if there is one.
     pub(super) fn read_version(&self, version: u64) -> Result<Option<Vec<Action>>, SinkError> {
-        let name = version_name(self.table, version);
-        let Some(bytes) = self.get(&name)? else { return Ok(None) };
-        let unreadable = |error| refused(self.table, format!("`{name}` is no version of a Delta log: {error}"));
-        from_lines(&bytes).map(Some).map_err(unreadable)
-    }
-
-    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, SinkError> {
-        self.store.get(name).map_err(|error| failed(self.table, "read its log", error))
+        read_version(self.store.as_ref(), self.table, version)
     }
 
     fn apply(&mut self, version: u64, actions: Vec<Action>) -> Result<(), SinkError> {
@@ -158,6 +143,28 @@ impl Log {
             ),
         ))
     }
+}
+
+/// Where to start reading: the newest checkpoint; none where the log starts with version 0, or where there is no table.
+pub(super) fn newest_checkpoint(store: &dyn Store, table: &str) -> Result<Option<CheckpointFiles>, SinkError> {
+    match checkpoint::hinted(store, table)? {
+        Some(files) => Ok(Some(files)),
+        None if get(store, table, &version_name(table, 0))?.is_some() => Ok(None),
+        // There is no table, or the start of its log was cleaned up.
+        None => checkpoint::listed(store, table),
+    }
+}
+
+/// The actions of a version, if there is one.
+pub(super) fn read_version(store: &dyn Store, table: &str, version: u64) -> Result<Option<Vec<Action>>, SinkError> {
+    let name = version_name(table, version);
+    let Some(bytes) = get(store, table, &name)? else { return Ok(None) };
+    let unreadable = |error| refused(table, format!("`{name}` is no version of a Delta log: {error}"));
+    from_lines(&bytes).map(Some).map_err(unreadable)
+}
+
+fn get(store: &dyn Store, table: &str, name: &str) -> Result<Option<Vec<u8>>, SinkError> {
+    store.get(name).map_err(|error| failed(table, "read its log", error))
 }
 
 /// The folder of a table's log.

@@ -10,6 +10,7 @@
 //!   worker: write ─▶ chunks ─▶ stage ─┬─ few rows: packed, carried over with the checkpoint
 //!                                     └─ enough:   sorted, written, listed in the manifest
 //!   worker 0: commit ─▶ the next version of the log, put if absent
+//!   anyone:   read   ◀─ windows of `clicks_agg`, see `DeltaReader`
 //! ```
 //!
 //! Invariants
@@ -31,6 +32,8 @@ mod commit;
 mod files;
 mod held;
 mod log;
+mod read;
+mod restoring;
 mod sink;
 mod stats;
 mod table;
@@ -42,6 +45,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use weir_checkpoints::Store;
 use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
+pub use self::read::{DeltaReader, DeltaReaderLimits, ReadError, ReadFigures, TableVersion};
+pub use self::restoring::Restoring;
 pub use self::table::Table;
 
 /// Unix time in milliseconds, from wherever.
@@ -88,6 +93,7 @@ pub struct DeltaSink {
     table: Table,
     config: DeltaConfig,
     store: Arc<dyn Store>,
+    restoring: Option<Restoring>,
     /// The last epoch that the table had of this job when it was first opened; read once for all workers.
     committed: Mutex<Option<Option<u64>>>,
 }
@@ -96,7 +102,7 @@ impl DeltaSink {
     /// A table under the store's root.
     #[must_use]
     pub fn new(table: Table, config: DeltaConfig, store: Arc<dyn Store>) -> Self {
-        Self { table, config, store, committed: Mutex::new(None) }
+        Self { table, config, store, restoring: None, committed: Mutex::new(None) }
     }
 
     /// `clicks_agg`: windows that closed.
@@ -115,6 +121,12 @@ impl DeltaSink {
     #[must_use]
     pub fn clicks_raw(config: DeltaConfig, store: Arc<dyn Store>) -> Self {
         Self::new(Table::Raw, config, store)
+    }
+
+    /// Shows each window that was held back for `clicks_agg` when the job stopped to `show`, when the job starts again.
+    #[must_use]
+    pub fn restoring(self, show: Restoring) -> Self {
+        Self { restoring: Some(show), ..self }
     }
 
     fn committed_epoch(&self) -> Result<Option<u64>, SinkError> {
@@ -142,7 +154,11 @@ impl SinkFactory for DeltaSink {
         Ok(match self.table {
             Table::Agg => {
                 let sink = sink::TableSink::<windows::WindowChunk>::new(self.table, &self.config, &self.store, worker);
-                Box::new(sink.beyond(committed))
+                let sink = sink.beyond(committed);
+                match &self.restoring {
+                    Some(show) => Box::new(restoring::RestoringSink { sink, show: Arc::clone(show) }),
+                    None => Box::new(sink),
+                }
             }
             Table::Late | Table::Raw => {
                 let sink = sink::TableSink::<clicks::ClickChunk>::new(self.table, &self.config, &self.store, worker);

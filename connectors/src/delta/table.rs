@@ -77,6 +77,15 @@ impl Table {
         }
     }
 
+    /// Rows of a page: the least that a reader decompresses. Windows are asked for ad by ad, a few rows of each file;
+    /// clicks are scanned.
+    pub(super) const fn page_rows(self) -> usize {
+        match self {
+            Self::Agg => 1_024,
+            Self::Late | Self::Raw => 20_000,
+        }
+    }
+
     /// Its columns, with `extra` where the job keeps unknown fields.
     pub(super) fn columns(self, extra: bool) -> Vec<Column> {
         let mut columns = match self {
@@ -143,7 +152,7 @@ fn date_text(day: u32) -> String {
 }
 
 /// Days from the start of the common era, which `chrono` counts from, to the 1st of January 1970.
-const DAYS_BEFORE_1970: i32 = 719_163;
+pub(super) const DAYS_BEFORE_1970: i32 = 719_163;
 
 const fn column(name: &'static str, kind: Kind, layout: Layout) -> Column {
     Column { name, kind, nullable: false, layout, ranged: false, looked_up: false }
@@ -165,7 +174,9 @@ impl Column {
 
 fn window_columns() -> Vec<Column> {
     vec![
-        column("ad_id", Kind::Text, Layout::Dictionary).ranged().looked_up(),
+        // In a file of few minutes most ads have few rows, and whoever looks for one would have to read all names of a
+        // dictionary. Sorted as they are, names compress well.
+        column("ad_id", Kind::Text, Layout::Plain).ranged().looked_up(),
         column("window_start", Kind::Time, Layout::Deltas).ranged(),
         column("window_end", Kind::Time, Layout::Deltas).ranged(),
         column("click_count", Kind::Long, Layout::Dictionary).ranged(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, StringBuilder};
 use arrow_array::{Int64Array, TimestampMicrosecondArray};
+use weir_checkpoints::Epoch;
 use weir_dataflow::{Row, SinkError, Window, WindowRow};
 
 use super::chunk::{AdIndex, Chunk, Columns, Key, decode_bytes, decode_number, encode_bytes, encode_numbers};
@@ -67,6 +68,20 @@ impl WindowChunk {
         self.texts.push_str(region);
         self.sketches.extend_from_slice(row.user_sketch);
         Ok(())
+    }
+
+    /// The rows, in the order they came.
+    pub(super) fn windows(&self) -> impl Iterator<Item = WindowRow<'_>> {
+        self.heads.iter().map(|head| WindowRow {
+            ad_id: self.ad_of(head),
+            region: self.region_of(head),
+            window: head.window,
+            start_ms: head.start_ms,
+            click_count: head.click_count,
+            unique_users: head.unique_users,
+            user_sketch: self.sketch_of(head),
+            epoch: Epoch(head.epoch),
+        })
     }
 
     fn ad_of(&self, head: &Head) -> &str {

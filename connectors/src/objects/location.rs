@@ -23,7 +23,8 @@ const MAX_RETRIES: usize = 10;
 pub(super) struct Location {
     pub(super) client: Arc<dyn ObjectStore>,
     pub(super) root: Path,
-    pub(super) local: bool,
+    /// The same client, where it is a local folder.
+    pub(super) local: Option<Arc<LocalFileSystem>>,
 }
 
 impl Location {
@@ -39,7 +40,7 @@ impl Location {
             _ => return Err(bad_url(format!("`{}` is not supported", url.scheme()))),
         };
         let client = client.map_err(|error| ObjectsError::Open { url: text.to_owned(), reason: error.to_string() })?;
-        Ok(Self { client, root, local: false })
+        Ok(Self { client, root, local: None })
     }
 
     fn local(url: &Url) -> Result<Self, ObjectsError> {
@@ -49,7 +50,8 @@ impl Location {
         let cannot_open = |reason: String| ObjectsError::Open { url: url.to_string(), reason };
         make_folder(&folder).map_err(|error| cannot_open(error.to_string()))?;
         let client = LocalFileSystem::new_with_prefix(&folder).map_err(|error| cannot_open(error.to_string()))?;
-        Ok(Self { client: Arc::new(client.with_fsync(true)), root: Path::default(), local: true })
+        let client = Arc::new(client.with_fsync(true));
+        Ok(Self { client: client.clone(), root: Path::default(), local: Some(client) })
     }
 }
 

@@ -9,12 +9,13 @@
 //! ```
 //!
 //! - A call may be made from any thread, threads of an async runtime included: the work is done on two threads that
-//!   belong to this module.
+//!   belong to this module; a local file is read on the caller's own.
 //! - A local write is on disk before it is reported: file and folder are synced.
 //! - `put_if_absent` is one atomic request (`If-None-Match: *`, a generation match, or a hard link), never a look
 //!   followed by a write.
 
 mod blocking;
+mod disk;
 mod location;
 mod outcome;
 mod store;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Future, TryStreamExt};
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     Error as ClientError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart,
@@ -13,7 +14,7 @@ use weir_checkpoints::{Created, ObjectInfo, Store, StoreError};
 
 use super::location::Location;
 use super::outcome::{failed, of_read, of_write};
-use super::{ObjectsError, blocking};
+use super::{ObjectsError, blocking, disk};
 
 /// Larger objects go to remote stores in parts, so that a lost connection costs one part.
 const MULTIPART_FROM_BYTES: usize = 16 << 20;
@@ -29,7 +30,8 @@ pub struct ObjectStoreAt {
     client: Arc<dyn ObjectStore>,
     /// What every name is relative to.
     root: Path,
-    local: bool,
+    /// The same client, where it is a local folder.
+    local: Option<Arc<LocalFileSystem>>,
 }
 
 impl ObjectStoreAt {
@@ -82,7 +84,7 @@ impl Store for ObjectStoreAt {
     fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
         let (client, path) = self.at("write", name)?;
         let bytes = Bytes::from(bytes);
-        let done = if self.local || bytes.len() <= MULTIPART_FROM_BYTES {
+        let done = if self.local.is_some() || bytes.len() <= MULTIPART_FROM_BYTES {
             self.wait("write", name, async move { client.put(&path, bytes.into()).await.map(|_| ()) })?
         } else {
             self.wait("write", name, async move { put_in_parts(client.as_ref(), &path, bytes).await })?
@@ -114,6 +116,9 @@ impl Store for ObjectStoreAt {
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let (client, path) = self.at("read", name)?;
+        if let Some(local) = &self.local {
+            return disk::read(local, name, &path);
+        }
         match self.wait("read", name, async move { client.get(&path).await?.bytes().await })? {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(ClientError::NotFound { .. }) => Ok(None),
@@ -127,6 +132,9 @@ impl Store for ObjectStoreAt {
         }
         let wanted = range.end - range.start;
         let (client, path) = self.at("read", name)?;
+        if let Some(local) = &self.local {
+            return disk::read_range(local, name, &path, range);
+        }
         let asked = range.clone();
         let bytes = self
             .wait("read", name, async move { client.get_range(&path, asked).await })?

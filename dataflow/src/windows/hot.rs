@@ -19,6 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use weir_checkpoints::{Epoch, EpochEnd, GroupRange, KEY_GROUPS, WorkerIndex};
 
@@ -35,6 +36,8 @@ pub struct HotSettings {
     pub retention_ms: i64,
     /// About how many bytes they may take. Beyond that the oldest are dropped early, if they are in the tables.
     pub memory_bytes: usize,
+    /// How old what readers see of the tables may be. So long after it was committed there a window stays here.
+    pub readers_lag: Duration,
 }
 
 /// The windows that this process counts, and those that it counted lately.

@@ -21,6 +21,7 @@ mod stored;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
 
 use weir_checkpoints::{Epoch, EpochEnd, GroupRange, PartError, PartReader, PartWriter, StatePart, Store, WorkerIndex};
 
@@ -73,6 +74,8 @@ pub(crate) struct WindowState {
     hot: Arc<HotWindows>,
     /// For the epochs that are not yet in the tables, which windows had closed.
     closed_until: VecDeque<(u64, i64)>,
+    /// When which epoch was seen to be in the tables.
+    shown: VecDeque<(Instant, u64)>,
 }
 
 impl WindowState {
@@ -81,7 +84,7 @@ impl WindowState {
         let Place { worker, groups, first_epoch, .. } = place;
         hot.begin(worker, groups, Epoch(first_epoch - 1), closed_until_ms);
         let closed_until = closed_until_ms.map(|closed| (first_epoch - 1, closed)).into_iter().collect();
-        Self { groups, worker, hot, closed_until }
+        Self { groups, worker, hot, closed_until, shown: VecDeque::new() }
     }
 
     /// How many ads have a name or a window here.
@@ -134,7 +137,7 @@ impl WindowState {
     /// `shown` says up to which epoch all are, of those that are committed.
     pub(crate) fn drop_old(&mut self, shown: impl FnOnce(u64) -> u64) {
         let settings = self.hot.settings();
-        let in_tables = shown(self.hot.committed());
+        let in_tables = self.seen_by_readers(shown(self.hot.committed()), settings.readers_lag);
         while self.closed_until.get(1).is_some_and(|(epoch, _)| *epoch <= in_tables) {
             self.closed_until.pop_front();
         }
@@ -147,6 +150,19 @@ impl WindowState {
             until_ms = until_ms.saturating_add(step_ms).min(*droppable_ms);
             self.drop_until(until_ms);
         }
+    }
+
+    /// The last epoch that readers of the tables are sure to see.
+    fn seen_by_readers(&mut self, shown: u64, lag: Duration) -> u64 {
+        let now = Instant::now();
+        if self.shown.back().is_none_or(|(_, last)| *last < shown) {
+            self.shown.push_back((now, shown));
+        }
+        let old_enough = |since: &Instant| now.duration_since(*since) >= lag;
+        while self.shown.get(1).is_some_and(|(since, _)| old_enough(since)) {
+            self.shown.pop_front();
+        }
+        self.shown.front().filter(|(since, _)| old_enough(since)).map_or(0, |(_, epoch)| *epoch)
     }
 
     fn drop_until(&self, until_ms: i64) {

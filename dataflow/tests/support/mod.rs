@@ -310,7 +310,8 @@ impl Sink for MemorySinkEnd {
 }
 
 /// Keeps whatever closes.
-pub const HOT: HotSettings = HotSettings { retention_ms: i64::MAX, memory_bytes: usize::MAX };
+pub const HOT: HotSettings =
+    HotSettings { retention_ms: i64::MAX, memory_bytes: usize::MAX, readers_lag: Duration::ZERO };
 
 pub const TIME: TimeSettings = TimeSettings {
     out_of_orderness_ms: 10_000,

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &IngestArgs, output: Output) -> Result<(), Failure> {
     })?;
     let (log, watched) = ingest_wiring::log(&config)?;
     let place = log.place().to_owned();
-    let ingest = Ingest::start(config, log, watched)?;
+    let ingest = Ingest::start(config, log, watched, None)?;
     tracing::info!(address = %ingest.address(), log = place, "clicks are taken");
     // An error means that nobody will ever tell: that cannot be while the signal thread lives.
     let _ = stop.recv();

@@ -6,6 +6,7 @@ pub(crate) mod generate;
 pub(crate) mod ingest;
 mod ingest_wiring;
 pub(crate) mod run;
+pub(crate) mod serve;
 mod signals;
 pub(crate) mod topics;
 pub(crate) mod up;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Generate(args) => generate::run(&args, output),
         Command::Ingest(args) => ingest::run(&args, output),
         Command::Run(args) => run::run(&args, output),
+        Command::Serve(args) => serve::run(&args),
         Command::Topics(command) => topics::run(&command, output),
         Command::Up(args) => up::run(&args, output),
         Command::Verify(args) => verify::run(&args, output),

@@ -65,11 +65,15 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     signals::watch("stopping: the last checkpoint is being taken", move || told.store(true, Ordering::Relaxed))?;
-    let job = wiring::job(&config, Arc::clone(&metrics), wiring::hot(&config), stop)?;
+    let hot = wiring::hot(&config, config.metrics_listen.is_some());
+    let job = wiring::job(&config, Arc::clone(&metrics), Arc::clone(&hot), Arc::clone(&stop))?;
     let server = config
         .metrics_listen
-        .map(|listen| MetricsServer::start(listen, &config.name, Arc::clone(&metrics)))
+        .map(|listen| MetricsServer::start(listen, wiring::in_process(&config, &metrics, &hot)))
         .transpose()?;
+    if server.is_some() {
+        wiring::restore_hot(&config, &hot, &stop)?;
+    }
     tracing::info!(
         job = config.name,
         workers = config.workers,

@@ -9,7 +9,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use weir_dataflow::{JobMetrics, Layout, run as run_job};
+use weir_dataflow::{HotWindows, JobMetrics, Layout, run as run_job};
 
 use crate::Failure;
 use crate::commands::{ingest_wiring, signals, wiring};
@@ -54,6 +54,7 @@ const DEMO_DEFAULTS: &str =
 #[derive(Debug, Serialize)]
 struct Started {
     clicks: String,
+    queries: String,
     log: String,
     tables: String,
     checkpoints: String,
@@ -80,8 +81,11 @@ pub(crate) fn run(args: &UpArgs, output: Output) -> Result<(), Failure> {
     let (log, mut watched) = ingest_wiring::log(&config.ingest)?;
     watched.job = Some((config.job.name.clone(), Arc::clone(&metrics)));
     let stop = Arc::new(AtomicBool::new(false));
-    let job = start_job(&config, metrics, &stop, ends)?;
-    let ingest = Ingest::start(config.ingest.clone(), log, watched)?;
+    let hot = wiring::hot(&config.job, true);
+    let queries = wiring::queries(&config.serve, Some(wiring::in_process(&config.job, &metrics, &hot)))?;
+    let job = start_job(&config, metrics, Arc::clone(&hot), &stop, ends)?;
+    wiring::restore_hot(&config.job, &hot, &stop)?;
+    let ingest = Ingest::start(config.ingest.clone(), log, watched, Some(Arc::new(queries)))?;
     output.print(&started(&config, &ingest), describe)?;
     let traffic = args.demo.then(|| start_demo(&ingest)).transpose()?;
 
@@ -112,10 +116,11 @@ pub(crate) fn run(args: &UpArgs, output: Output) -> Result<(), Failure> {
 fn start_job(
     config: &UpConfig,
     metrics: Arc<JobMetrics>,
+    hot: Arc<HotWindows>,
     stop: &Arc<AtomicBool>,
     ends: Sender<End>,
 ) -> Result<thread::JoinHandle<()>> {
-    let job = wiring::job(&config.job, metrics, wiring::hot(&config.job), Arc::clone(stop))?;
+    let job = wiring::job(&config.job, metrics, hot, Arc::clone(stop))?;
     let (name, workers) = (config.job.name.clone(), config.job.workers as usize);
     let work = move || {
         let finished = run_job(job, Layout::Threads(workers)).map(|_| ()).map_err(anyhow::Error::from);
@@ -148,6 +153,7 @@ fn started(config: &UpConfig, ingest: &Ingest) -> Started {
     let at = |path: &str| format!("{scheme}://{}{path}", ingest.address());
     Started {
         clicks: format!("POST {}", at("/v1/clicks")),
+        queries: format!("GET {}", at("/v1/stats")),
         log: match &config.job.source {
             SourceConfig::Kafka(kafka) => format!("kafka://{}/{}", kafka.brokers, kafka.topic),
             SourceConfig::Ndjson { url, .. } => url.to_string(),
@@ -161,6 +167,7 @@ fn started(config: &UpConfig, ingest: &Ingest) -> Started {
 fn describe(started: &Started) -> String {
     facts(&[
         ("clicks", started.clicks.clone()),
+        ("queries", started.queries.clone()),
         ("log", started.log.clone()),
         ("tables", started.tables.clone()),
         ("checkpoints", started.checkpoints.clone()),

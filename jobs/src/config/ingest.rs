@@ -182,7 +182,7 @@ pub(super) fn validate(layers: &Layers) -> Result<IngestConfig, ConfigError> {
             .optional_address("ingest.listen")?
             .ok_or(ConfigError::Missing { key: "ingest.listen", wanted: "an address and a port" })?,
         region: if region.is_some() { region } else { raw.optional_name("job.region")? },
-        threads: threads(&raw)?,
+        threads: threads(&raw, "ingest.threads")?,
         log_timeout: raw.duration("ingest.log_timeout", 100..=10 * MINUTE_MS)?,
         buffer_bytes: raw.integer("ingest.buffer_bytes", MIB..=TIB)?,
         drain_timeout: raw.duration("ingest.drain_timeout", 0..=HOUR_MS)?,
@@ -203,18 +203,14 @@ pub(super) fn validate(layers: &Layers) -> Result<IngestConfig, ConfigError> {
             )?,
             protocol: raw.boolean("ingest.proxy.protocol")?,
         },
-        cors_origins: raw.list(
-            "ingest.cors.origins",
-            "a list of origins, such as [\"https://shop.example\"], or [\"*\"]",
-            |text| is_origin(text).then(|| text.to_owned()),
-        )?,
+        cors_origins: origins(&raw, "ingest.cors.origins")?,
         job,
     })
 }
 
-fn threads(raw: &Reader<'_>) -> Result<usize, ConfigError> {
-    if raw.is_set("ingest.threads") {
-        return raw.size("ingest.threads", 1..=1024);
+pub(super) fn threads(raw: &Reader<'_>, key: &'static str) -> Result<usize, ConfigError> {
+    if raw.is_set(key) {
+        return raw.size(key, 1..=1024);
     }
     Ok(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
 }
@@ -282,6 +278,11 @@ fn tls(raw: &Reader<'_>) -> Result<Option<TlsConfig>, ConfigError> {
             Err(ConfigError::Missing { key: "ingest.tls.certificate", wanted: "the certificate of ingest.tls.key" })
         }
     }
+}
+
+pub(super) fn origins(raw: &Reader<'_>, key: &'static str) -> Result<Vec<String>, ConfigError> {
+    let wanted = "a list of origins, such as [\"https://shop.example\"], or [\"*\"]";
+    raw.list(key, wanted, |text| is_origin(text).then(|| text.to_owned()))
 }
 
 /// `*`, or scheme and host as a browser sends them.

@@ -12,6 +12,7 @@ mod ingest;
 mod keys;
 mod layers;
 mod reader;
+mod serve;
 mod source;
 mod up;
 mod validate;
@@ -29,6 +30,7 @@ pub use ingest::{
 };
 use layers::Layers;
 pub use layers::Origin;
+pub use serve::ServeConfig;
 pub use up::UpConfig;
 pub use values::{format_duration_ms, is_name, parse_duration_ms, parse_location};
 

@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use super::layers::Layers;
-use super::{ConfigError, IngestConfig, JobConfig, ingest, validate};
+use super::{ConfigError, IngestConfig, JobConfig, ServeConfig, ingest, serve, validate};
 
-/// Both halves, of one configuration.
+/// All parts, of one configuration.
 #[derive(Debug, Clone)]
 pub struct UpConfig {
     /// The job.
     pub job: JobConfig,
     /// What takes the clicks for it.
     pub ingest: IngestConfig,
+    /// What answers questions about them.
+    pub serve: ServeConfig,
 }
 
 impl UpConfig {
@@ -23,7 +25,7 @@ impl UpConfig {
         definitions: &[String],
     ) -> Result<Self, ConfigError> {
         let layers = Layers::load(&(defaults(folder) + more_defaults), path, definitions)?;
-        Ok(Self { job: validate::job(&layers)?, ingest: ingest::validate(&layers)? })
+        Ok(Self { job: validate::job(&layers)?, ingest: ingest::validate(&layers)?, serve: serve::validate(&layers)? })
     }
 }
 

@@ -21,10 +21,22 @@ mod tls;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::Response;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
 
 pub use server::{Handler, HttpServer, Peer, ServerSettings};
 pub use tls::Certificates;
 
 /// What a handler answers.
 pub type Answer = Response<Full<Bytes>>;
+
+/// The media type of figures.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// An answer of some text.
+pub(crate) fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+}

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,6 +19,13 @@ pub struct Problem {
     reason: &'static str,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The problem of a request with another method than those.
+#[must_use]
+pub fn method_not_allowed(allowed: &'static str) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("allowed here: {allowed}"))
+        .header(ALLOW, HeaderValue::from_static(allowed))
 }
 
 /// A problem as it is sent.

@@ -32,7 +32,7 @@ use crate::config::{RateConfig, is_name};
 const KEY_PREFIX: &str = "weir_";
 
 /// The keys of a file, read again when it changes.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     path: PathBuf,
     current: RwLock<Current>,
 }
@@ -43,7 +43,7 @@ struct Current {
 }
 
 /// Who may send clicks.
-pub(super) struct Key {
+pub(crate) struct Key {
     hash: [u8; 32],
     limit: Option<KeyLimit>,
 }
@@ -67,14 +67,14 @@ struct KeyEntry {
 
 impl Keys {
     /// Reads the file. `default` is for keys without a limit of their own.
-    pub(super) fn load(path: &Path, default: Option<RateConfig>) -> Result<Self> {
+    pub(crate) fn load(path: &Path, default: Option<RateConfig>) -> Result<Self> {
         let written = modified(path);
         let keys = read(path, default)?;
         Ok(Self { path: path.to_owned(), current: RwLock::new(Current { written, keys }) })
     }
 
     /// Reads the file again if it changed; what cannot be read changes nothing.
-    pub(super) fn reload_if_changed(&self, default: Option<RateConfig>) {
+    pub(crate) fn reload_if_changed(&self, default: Option<RateConfig>) {
         let written = modified(&self.path);
         if self.current.read().unwrap_or_else(PoisonError::into_inner).written == written {
             return;
@@ -89,7 +89,7 @@ impl Keys {
     }
 
     /// The key with this secret.
-    pub(super) fn find(&self, secret: &[u8]) -> Option<Arc<Key>> {
+    pub(crate) fn find(&self, secret: &[u8]) -> Option<Arc<Key>> {
         let hash: [u8; 32] = Sha256::digest(secret).into();
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         let alike = current.keys.get(&index(&hash))?;
@@ -104,7 +104,7 @@ impl Key {
 }
 
 /// The secret that a request carries: `Authorization: Bearer`, `X-API-Key`, or `?key=` for pages that can send no headers.
-pub(super) fn presented<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> Option<&'r [u8]> {
+pub(crate) fn presented<'r>(headers: &'r HeaderMap, query: Option<&'r str>) -> Option<&'r [u8]> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| {
         let (scheme, secret) = value.as_bytes().split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| secret.trim_ascii())

@@ -20,6 +20,7 @@ use weir_dataflow::RejectReason;
 use super::overload::{Cause, Overload};
 use super::recent::Recent;
 use crate::http::budget::Budget;
+use crate::serve::IngestStatus;
 
 /// Upper bounds of latencies in seconds: from a quarter of a millisecond to ten seconds.
 const LATENCIES_SECONDS: [f64; 15] =
@@ -78,6 +79,18 @@ impl IngestMetrics {
 
     pub(super) fn rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// The counts for people to look at.
+    pub(super) fn status(&self, overload: &Overload) -> IngestStatus {
+        let rejected =
+            RejectReason::ALL.map(|reason| self.rejected.get_or_create(&Reason { reason: reason.as_str() }).get());
+        IngestStatus {
+            accepted: self.accepted.get(),
+            duplicate: self.duplicate.get(),
+            rejected: rejected.iter().sum(),
+            shedding: Cause::ALL.into_iter().find(|cause| overload.is_raised(*cause)).map(Cause::as_str),
+        }
     }
 
     pub(super) fn in_log(&self, after: Duration) {

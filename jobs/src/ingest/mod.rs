@@ -48,9 +48,11 @@ use crate::http::client::TrustedProxies;
 use crate::http::cors::Cors;
 use crate::http::{Certificates, HttpServer, ServerSettings};
 use crate::metrics::Exposition;
+use crate::serve::Queries;
 
-pub(crate) use keys::new_key;
+pub(crate) use keys::{Keys, new_key, presented};
 pub use needed::Needed;
+pub(crate) use openapi::document as openapi;
 pub use watch::{Lag, Watched};
 
 use clicks::Clicks;
@@ -70,8 +72,13 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Starts to serve, on threads of its own.
-    pub fn start(config: IngestConfig, log: Arc<dyn Log>, watched: Watched) -> Result<Self> {
+    /// Starts to serve, on threads of its own; where there are queries, those on the same port.
+    pub fn start(
+        config: IngestConfig,
+        log: Arc<dyn Log>,
+        watched: Watched,
+        queries: Option<Arc<Queries>>,
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.threads)
             .thread_name("weir-ingest")
@@ -93,7 +100,7 @@ impl Ingest {
                 .with_context(|| format!("cannot listen on {}; choose another ingest.listen", config.listen))?
         };
         let address = server.address().context("the server has no address")?;
-        let service = Arc::new(service(&config, &log, &server, watched.job.clone())?);
+        let service = Arc::new(service(&config, &log, &server, watched.job.clone(), queries)?);
         let (stop, stopped) = channel::channel(false);
         let drain_timeout = config.drain_timeout;
         let watch = watch::run(Arc::clone(&service), config.clone(), certificates, watched, stopped.clone());
@@ -147,6 +154,7 @@ fn service(
     log: &Arc<dyn Log>,
     server: &HttpServer,
     job: Option<(String, Arc<JobMetrics>)>,
+    queries: Option<Arc<Queries>>,
 ) -> Result<Service> {
     let recent = Arc::new(Recent::new(config.recent.window, config.recent.max_ids));
     let (overload, metrics) = (Arc::<Overload>::default(), Arc::<IngestMetrics>::default());
@@ -162,8 +170,14 @@ fn service(
     if let Some((name, metrics)) = &job {
         exposition.add_job(name, Arc::clone(metrics));
     }
+    if let Some(queries) = &queries {
+        exposition.add_queries(queries.metrics());
+        let (metrics, overload) = (Arc::clone(&metrics), Arc::clone(&overload));
+        queries.set_ingest(Box::new(move || metrics.status(&overload)));
+    }
     Ok(Service {
         exposition,
+        queries,
         job: job.map(|(_, metrics)| metrics),
         clicks: Clicks {
             log: Arc::clone(log),

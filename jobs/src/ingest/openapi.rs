@@ -9,7 +9,12 @@ use crate::http::problem::ProblemBody;
 /// The document as JSON.
 pub(super) fn text() -> String {
     // A document of the library's own types is always JSON.
-    Document::openapi().to_pretty_json().unwrap_or_default()
+    document().to_pretty_json().unwrap_or_default()
+}
+
+/// The document.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
 }
 
 #[derive(OpenApi)]

@@ -5,11 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use weir_dataflow::JobMetrics;
 
 use super::clicks::Clicks;
@@ -17,12 +14,12 @@ use super::metrics::IngestMetrics;
 use super::openapi;
 use super::overload::Cause;
 use crate::http::cors::Cors;
-use crate::http::problem::Problem;
-use crate::http::{Answer, Handler, Peer};
+use crate::http::problem::{Problem, method_not_allowed};
+use crate::http::{Answer, Handler, OPENMETRICS, Peer, text};
 use crate::metrics::Exposition;
+use crate::serve::{Queries, document};
 
 const CLICKS: &str = "/v1/clicks";
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const INDEX: &str = "\
 Weir takes ad clicks here.
@@ -42,6 +39,8 @@ pub(super) struct Service {
     pub(super) health: Health,
     /// A job in the same process.
     pub(super) job: Option<Arc<JobMetrics>>,
+    /// Questions about windows, where they are answered on the same port.
+    pub(super) queries: Option<Arc<Queries>>,
 }
 
 /// Whether the process should be sent requests.
@@ -73,7 +72,11 @@ impl Health {
 impl Handler for Service {
     async fn handle(&self, peer: Peer, request: Request<Incoming>) -> Answer {
         if request.uri().path() != CLICKS {
-            return self.page(&request);
+            let answered = match &self.queries {
+                Some(queries) => queries.answer(&request).await,
+                None => None,
+            };
+            return answered.unwrap_or_else(|| self.page(&request));
         }
         let started = Instant::now();
         // Only a page of another origin needs its headers again, when the answer is there.
@@ -83,7 +86,7 @@ impl Handler for Service {
             Method::OPTIONS if self.cors.is_preflight(request.headers()) => {
                 return self.cors.preflight(request.headers());
             }
-            _ => method_not_allowed("POST, OPTIONS"),
+            _ => method_not_allowed("POST, OPTIONS").into_answer(),
         };
         if let Some(headers) = page {
             self.cors.allow(&headers, &mut answer);
@@ -97,7 +100,9 @@ impl Service {
     fn page(&self, request: &Request<Incoming>) -> Answer {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
-            "/" | "/livez" | "/readyz" | "/metrics" | "/openapi.json" if !is_read => method_not_allowed("GET, HEAD"),
+            "/" | "/livez" | "/readyz" | "/metrics" | "/openapi.json" if !is_read => {
+                method_not_allowed("GET, HEAD").into_answer()
+            }
             "/" => text(StatusCode::OK, "text/plain", INDEX),
             "/livez" => text(StatusCode::OK, "text/plain", "alive\n"),
             "/readyz" => self.readyz(),
@@ -105,6 +110,7 @@ impl Service {
                 Ok(metrics) => text(StatusCode::OK, OPENMETRICS, metrics),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string()),
             },
+            "/openapi.json" if self.queries.is_some() => text(StatusCode::OK, "application/json", document(true)),
             "/openapi.json" => text(StatusCode::OK, "application/json", openapi::text()),
             path => {
                 Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}")).into_answer()
@@ -125,18 +131,4 @@ impl Service {
             (Ok(()), None) => text(StatusCode::OK, "text/plain", "ready\n"),
         }
     }
-}
-
-fn method_not_allowed(allowed: &'static str) -> Answer {
-    let detail = format!("allowed here: {allowed}");
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        .header(ALLOW, HeaderValue::from_static(allowed))
-        .into_answer()
-}
-
-fn text(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    answer
 }

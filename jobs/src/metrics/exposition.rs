@@ -15,6 +15,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use weir_dataflow::JobMetrics;
 
+use crate::serve::ServeMetrics;
+
 /// Writes figures as text.
 #[derive(Debug)]
 pub struct Exposition {
@@ -40,6 +42,11 @@ impl Exposition {
         let label = ("job".into(), job.to_owned().into());
         let registry = self.registry.sub_registry_with_prefix("weir").sub_registry_with_label(label);
         registry.register_collector(Box::new(Figures { metrics }));
+    }
+
+    /// Adds those of a query service.
+    pub(crate) fn add_queries(&mut self, metrics: &Arc<ServeMetrics>) {
+        metrics.register(&mut self.registry);
     }
 
     /// The figures of this moment.

@@ -9,15 +9,16 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use weir_dataflow::JobMetrics;
 
 use super::Exposition;
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::http::OPENMETRICS;
+use crate::serve::{JobInProcess, wire};
 
 /// Serves a job's figures until it is dropped.
 #[derive(Debug)]
@@ -30,23 +31,23 @@ pub struct MetricsServer {
 #[derive(Clone)]
 struct Shared {
     exposition: Arc<Exposition>,
-    metrics: Arc<JobMetrics>,
+    job: JobInProcess,
 }
 
 impl MetricsServer {
     /// Starts to serve.
-    pub fn start(listen: SocketAddr, job: &str, metrics: Arc<JobMetrics>) -> Result<Self> {
+    pub fn start(listen: SocketAddr, job: JobInProcess) -> Result<Self> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
         let listener = runtime
             .block_on(TcpListener::bind(listen))
             .with_context(|| format!("cannot serve metrics on {listen}; choose another metrics.listen"))?;
         let address = listener.local_addr().context("the metrics server has no address")?;
-        let exposition = Arc::new(Exposition::new(job, Arc::clone(&metrics)));
+        let exposition = Arc::new(Exposition::new(&job.name, Arc::clone(&job.metrics)));
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("weir-metrics".to_owned())
-            .spawn(move || serve(&runtime, listener, Shared { exposition, metrics }, stopped))
+            .spawn(move || serve(&runtime, listener, Shared { exposition, job }, stopped))
             .context("cannot start the metrics thread")?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
@@ -73,6 +74,9 @@ fn serve(runtime: &Runtime, listener: TcpListener, shared: Shared, stopped: ones
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
+        .route(wire::STATUS, get(status))
+        .route(wire::WINDOWS, post(windows))
+        .route(wire::TOP, post(top))
         .with_state(shared);
     runtime.block_on(async {
         tokio::select! {
@@ -92,10 +96,35 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
-    if shared.metrics.ready() {
+    if shared.job.metrics.ready() {
         return "ready\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "not ready: the state is being restored\n").into_response()
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    json(&shared.job.status())
+}
+
+async fn windows(State(shared): State<Shared>, body: Bytes) -> Response {
+    match serde_json::from_slice(&body).ok().and_then(wire::WindowsRequest::query) {
+        Some(query) => json(&wire::Answer::<wire::Row>::of(shared.job.hot.windows(&query))),
+        None => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+async fn top(State(shared): State<Shared>, body: Bytes) -> Response {
+    match serde_json::from_slice(&body).ok().and_then(wire::TopRequest::query) {
+        Some(query) => json(&wire::Answer::<wire::Ad>::of(shared.job.hot.top(&query))),
+        None => StatusCode::BAD_REQUEST.into_response(),
+    }
+}
+
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +132,9 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::time::Duration;
+
+    use weir_dataflow::{HotSettings, HotWindows};
 
     use super::*;
 
@@ -114,9 +146,20 @@ mod tests {
         answer
     }
 
+    fn job() -> JobInProcess {
+        let settings = HotSettings { retention_ms: 0, memory_bytes: 0, readers_lag: Duration::ZERO };
+        JobInProcess {
+            name: "clicks".to_owned(),
+            region: None,
+            lag_unit: "records",
+            metrics: Arc::default(),
+            hot: Arc::new(HotWindows::new(None, settings)),
+        }
+    }
+
     #[test]
     fn figures_and_health_are_served() {
-        let server = MetricsServer::start(([127, 0, 0, 1], 0).into(), "clicks", Arc::default()).unwrap();
+        let server = MetricsServer::start(([127, 0, 0, 1], 0).into(), job()).unwrap();
         let check = |path: &str, status: &str, text: &str| {
             let answer = get(server.address(), path);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
@@ -126,6 +169,7 @@ mod tests {
         check("/metrics", "200", "# EOF");
         check("/livez", "200", "alive");
         check("/readyz", "503", "not ready");
+        check("/internal/v1/status", "200", "\"name\":\"clicks\"");
         check("/nothing", "404", "");
     }
 }

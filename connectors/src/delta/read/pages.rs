@@ -1,0 +1,255 @@
+//! The pages of a column, checked before they are decoded: Parquet's decoders trust lengths that stand in the data, and
+//! panic where those are damaged.
+//!
+//! The crate's own page reader makes a compressor and a decompressor for each column of each file, which cost more than
+//! the pages; that is why this one is here.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::basic::{CompressionCodec, Encoding, Type};
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::errors::ParquetError;
+use parquet::file::page_index::offset_index::PageLocation;
+use parquet::file::reader::ChunkReader;
+
+use super::codec::decompress;
+use super::file_index::ChunkIndex;
+use super::page_header::{PageHeader, PageKind};
+use super::ranges::Parts;
+
+/// Pages one after the other.
+pub(super) struct Pages {
+    parts: Arc<Parts>,
+    places: Places,
+    codec: CompressionCodec,
+    kind: Type,
+    nullable: bool,
+    has_dictionary: bool,
+}
+
+/// Where the pages lie.
+enum Places {
+    /// In the file's index.
+    Known { dictionary: Option<Range<u64>>, pages: VecDeque<PageLocation>, rows: usize },
+    /// Each behind the one before.
+    Following(Range<u64>),
+}
+
+impl Pages {
+    /// The pages of a column of a row group with so many rows.
+    pub(super) fn of(chunk: &ChunkIndex, rows: usize, parts: Arc<Parts>) -> Self {
+        let places = match chunk.pages.first() {
+            Some(first) => {
+                let dictionary = chunk.bytes.start..first.offset as u64;
+                let dictionary = Some(dictionary).filter(|range| !range.is_empty());
+                Places::Known { dictionary, pages: chunk.pages.iter().cloned().collect(), rows }
+            }
+            None => Places::Following(chunk.bytes.clone()),
+        };
+        let descriptor = chunk.chunk.column_descr();
+        Self {
+            parts,
+            places,
+            codec: chunk.chunk.compression_codec(),
+            kind: descriptor.physical_type(),
+            nullable: descriptor.max_def_level() > 0,
+            has_dictionary: false,
+        }
+    }
+
+    /// The next page's bytes, from its header on; for pages whose ends are not known also what follows.
+    fn next_bytes(&self) -> Result<Option<Bytes>, ParquetError> {
+        let range = match &self.places {
+            Places::Known { dictionary: Some(range), .. } => range.clone(),
+            Places::Known { pages, .. } => match pages.front() {
+                Some(page) => page.offset as u64..page.offset as u64 + page.compressed_page_size as u64,
+                None => return Ok(None),
+            },
+            Places::Following(range) if range.is_empty() => return Ok(None),
+            Places::Following(range) => range.clone(),
+        };
+        self.parts.get_bytes(range.start, (range.end - range.start) as usize).map(Some)
+    }
+
+    /// The next page's header and, still compressed, contents.
+    fn next_page(&self) -> Result<Option<(PageHeader, Bytes, usize)>, ParquetError> {
+        let Some(bytes) = self.next_bytes()? else { return Ok(None) };
+        let mut rest = bytes.as_ref();
+        let header = PageHeader::read(&mut rest).ok_or_else(damaged)?;
+        let start = bytes.len() - rest.len();
+        let end = start.checked_add(header.compressed_bytes).filter(|&end| end <= bytes.len()).ok_or_else(damaged)?;
+        Ok(Some((header, bytes.slice(start..end), end)))
+    }
+
+    /// Goes on behind a page of so many bytes.
+    fn pass(&mut self, bytes: usize) {
+        match &mut self.places {
+            Places::Known { dictionary: dictionary @ Some(_), .. } => *dictionary = None,
+            Places::Known { pages, .. } => drop(pages.pop_front()),
+            Places::Following(range) => range.start += bytes as u64,
+        }
+    }
+
+    fn decode(&mut self, header: &PageHeader, body: Bytes) -> Result<Page, ParquetError> {
+        let (Some(encoding), num_values) = (header.encoding, header.values) else { return Err(damaged()) };
+        let size = header.uncompressed_bytes;
+        if header.kind == PageKind::DataV2 {
+            return self.decode_v2(header, encoding, &body);
+        }
+        let buf = decompress(self.codec, body, size)?;
+        if header.kind == PageKind::Dictionary {
+            // Older writers call a dictionary's encoding `PLAIN_DICTIONARY`.
+            let is_plain = matches!(encoding, Encoding::PLAIN | Encoding::PLAIN_DICTIONARY);
+            if !is_plain || !plain_fits(self.kind, &buf, num_values) {
+                return Err(damaged());
+            }
+            self.has_dictionary = true;
+            return Ok(Page::DictionaryPage { buf, num_values, encoding, is_sorted: false });
+        }
+        let levels = header.level_encoding.unwrap_or(Encoding::RLE);
+        let values = if self.nullable { behind_levels(&buf, levels) } else { Some(buf.as_ref()) };
+        if !values.is_some_and(|values| self.values_fit(values, num_values, encoding)) {
+            return Err(damaged());
+        }
+        Ok(Page::DataPage {
+            buf,
+            num_values,
+            encoding,
+            def_level_encoding: levels,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        })
+    }
+
+    /// Pages of the second version have their levels in front, never compressed.
+    fn decode_v2(&self, header: &PageHeader, encoding: Encoding, body: &Bytes) -> Result<Page, ParquetError> {
+        let [def_levels_byte_len, rep_levels_byte_len] = header.level_bytes;
+        let levels = def_levels_byte_len as usize + rep_levels_byte_len as usize;
+        let size = header.uncompressed_bytes.checked_sub(levels).filter(|_| levels <= body.len());
+        let size = size.ok_or_else(damaged)?;
+        let values = body.slice(levels..);
+        let codec = if header.is_stored || size == 0 { CompressionCodec::UNCOMPRESSED } else { self.codec };
+        let values = decompress(codec, values, size)?;
+        let count = header.values.checked_sub(header.nulls).ok_or_else(damaged)?;
+        if !self.values_fit(&values, count, encoding) {
+            return Err(damaged());
+        }
+        let buf = [body.get(..levels).unwrap_or_default(), &values].concat().into();
+        Ok(Page::DataPageV2 {
+            buf,
+            num_values: header.values,
+            encoding,
+            num_nulls: header.nulls,
+            num_rows: header.values,
+            def_levels_byte_len,
+            rep_levels_byte_len,
+            is_compressed: false,
+            statistics: None,
+        })
+    }
+
+    fn values_fit(&self, values: &[u8], count: u32, encoding: Encoding) -> bool {
+        match encoding {
+            Encoding::PLAIN if self.nullable => texts_fit(self.kind, values),
+            Encoding::PLAIN => plain_fits(self.kind, values, count),
+            Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY => self.has_dictionary,
+            Encoding::DELTA_BINARY_PACKED => self.kind == Type::INT64,
+            Encoding::DELTA_BYTE_ARRAY | Encoding::DELTA_LENGTH_BYTE_ARRAY => self.kind == Type::BYTE_ARRAY,
+            _ => false,
+        }
+    }
+}
+
+fn damaged() -> ParquetError {
+    ParquetError::General("a page is damaged".to_owned())
+}
+
+/// Whether there are so many values.
+fn plain_fits(kind: Type, values: &[u8], count: u32) -> bool {
+    let mut texts = PlainTexts(values);
+    match kind {
+        Type::INT64 => values.len() / 8 >= count as usize,
+        Type::INT96 => values.len() / 12 >= count as usize,
+        _ => (0..count).all(|_| texts.next().is_some()),
+    }
+}
+
+/// Of a page with nulls only the levels say how many values there are; then each that is there must be whole.
+fn texts_fit(kind: Type, values: &[u8]) -> bool {
+    let mut texts = PlainTexts(values);
+    kind != Type::BYTE_ARRAY || (texts.by_ref().count(), texts.0.is_empty()).1
+}
+
+/// What comes behind the levels of a page of the first version.
+fn behind_levels(page: &[u8], encoding: Encoding) -> Option<&[u8]> {
+    let (length, rest) = page.split_first_chunk::<4>().filter(|_| encoding == Encoding::RLE)?;
+    rest.get(u32::from_le_bytes(*length) as usize..)
+}
+
+/// Texts with their lengths in front, up to the first that is not whole.
+pub(super) struct PlainTexts<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for PlainTexts<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        self.0 = rest;
+        Some(text)
+    }
+}
+
+impl Iterator for Pages {
+    type Item = Result<Page, ParquetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+impl PageReader for Pages {
+    fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
+        while let Some((header, body, bytes)) = self.next_page()? {
+            self.pass(bytes);
+            if header.kind != PageKind::Other {
+                return self.decode(&header, body).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {
+        if let Places::Known { dictionary, pages, rows } = &self.places {
+            if dictionary.is_some() {
+                return Ok(Some(PageMetadata { num_rows: None, num_levels: None, is_dict: true }));
+            }
+            let Some(page) = pages.front() else { return Ok(None) };
+            let end = pages.get(1).map_or(*rows, |next| next.first_row_index as usize);
+            let num_rows = Some(end - page.first_row_index as usize);
+            return Ok(Some(PageMetadata { num_rows, num_levels: None, is_dict: false }));
+        }
+        while let Some((header, _, bytes)) = self.next_page()? {
+            if header.kind != PageKind::Other {
+                let is_dict = header.kind == PageKind::Dictionary;
+                let count = Some(header.values as usize).filter(|_| !is_dict);
+                return Ok(Some(PageMetadata { num_rows: count, num_levels: count, is_dict }));
+            }
+            self.pass(bytes);
+        }
+        Ok(None)
+    }
+
+    fn skip_next_page(&mut self) -> Result<(), ParquetError> {
+        let bytes = match &self.places {
+            Places::Known { .. } => 0,
+            Places::Following(_) => self.next_page()?.map_or(0, |(_, _, bytes)| bytes),
+        };
+        self.pass(bytes);
+        Ok(())
+    }
+}

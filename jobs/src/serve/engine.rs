@@ -1,0 +1,264 @@
+//! Finds windows wherever they are: in the jobs' memory first, then in what is stored for all that is not complete there.
+//!
+//! The order matters. A window leaves the memory only after the tables show it, so whoever looks there last misses nothing.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use tokio::sync::Semaphore;
+use weir_connectors::delta::{DeltaReader, ReadError};
+use weir_dataflow::{SketchError, TopAd, TopQuery, UserSketch, Window, WindowQuery, WindowStats};
+
+use super::answers::JobStatus;
+use super::hot::{Hot, Truth};
+use super::manifests::Manifests;
+use super::merge::Merged;
+use super::plan::{Part, Stored, plan};
+use super::uniques;
+use crate::http::problem::Problem;
+
+/// Questions that the tables answer at a time; others wait. Each may take the memory of `serve.query_bytes`.
+const TABLE_QUESTIONS: usize = 16;
+
+/// All tiers.
+pub(super) struct Engine {
+    hot: Option<Hot>,
+    cold: Arc<DeltaReader>,
+    manifests: Arc<Manifests>,
+    job: String,
+    places: Semaphore,
+}
+
+/// Windows, and what they are true for.
+pub(super) struct Found {
+    pub(super) merged: Merged,
+    pub(super) truth: Known,
+}
+
+/// The ads with the most clicks, and what that is true for.
+pub(super) struct FoundTop {
+    pub(super) ads: Vec<TopAd>,
+    pub(super) truth: Known,
+}
+
+/// What is known of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) watermark_ms: Option<i64>,
+    /// Windows that end here or earlier are final.
+    pub(super) closed_until_ms: i64,
+    /// Something may be missing.
+    pub(super) partial: bool,
+}
+
+impl Engine {
+    pub(super) fn new(hot: Option<Hot>, cold: Arc<DeltaReader>, manifests: Manifests, job: String) -> Self {
+        let places = Semaphore::new(TABLE_QUESTIONS);
+        Self { hot, cold, manifests: Arc::new(manifests), job, places }
+    }
+
+    /// The windows that are asked for, with sketches where an ad's users cannot be had without.
+    pub(super) async fn windows(&self, query: WindowQuery) -> Result<Found, Problem> {
+        let mut found = self.rows(query.clone()).await?;
+        if !query.sketches {
+            let ads = found.merged.need_sketches();
+            if !ads.is_empty() {
+                let again = self.rows(WindowQuery { ads, sketches: true, ..query }).await?;
+                found.merged.replace(again.merged);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The ads with the most clicks in a window.
+    pub(super) async fn top(&self, query: TopQuery) -> Result<FoundTop, Problem> {
+        if let Some(hot) = &self.hot {
+            let answer = hot.top(&query).await;
+            let from_ms = answer.progress.and_then(|truth| truth.complete_from_ms);
+            if let Some(truth) = answer.progress.filter(|_| from_ms.is_some_and(|from_ms| from_ms <= query.start_ms)) {
+                let mut ads = answer.found;
+                TopAd::sum(&mut ads);
+                TopAd::rank(&mut ads, query.limit);
+                return Ok(FoundTop { ads, truth: known(truth) });
+            }
+        }
+        // Some of the window may be in memory and the rest in the tables: then only all rows tell.
+        let all = WindowQuery {
+            ads: Vec::new(),
+            window: query.window,
+            start_ms: query.start_ms,
+            end_ms: query.start_ms.saturating_add(1),
+            region: query.region,
+            sketches: false,
+        };
+        let found = self.rows(all).await?;
+        let mut ads = found.merged.clicks();
+        TopAd::rank(&mut ads, query.limit);
+        Ok(FoundTop { ads, truth: found.truth })
+    }
+
+    /// The distinct users of an ad over a range.
+    pub(super) async fn users(
+        &self,
+        ad: &Arc<str>,
+        starts_ms: std::ops::Range<i64>,
+        region: Option<Arc<str>>,
+    ) -> Result<(UserSketch, Known), Problem> {
+        let mut users = UserSketch::new();
+        let mut truth: Option<Known> = None;
+        for (window, starts_ms) in uniques::cover(starts_ms) {
+            let query = WindowQuery {
+                ads: vec![Arc::clone(ad)],
+                window,
+                start_ms: starts_ms.start,
+                end_ms: starts_ms.end,
+                region: region.clone(),
+                sketches: true,
+            };
+            let found = self.rows(query).await?;
+            users.merge(&found.merged.users(ad).map_err(|error| damaged(&error))?);
+            truth = Some(truth.map_or(found.truth, |truth| truth.and(found.truth)));
+        }
+        match truth {
+            Some(truth) => Ok((users, truth)),
+            None => Ok((users, self.truth().await?)),
+        }
+    }
+
+    /// What an answer would be true for.
+    pub(super) async fn truth(&self) -> Result<Known, Problem> {
+        match self.hot.as_ref().and_then(Hot::truth) {
+            Some(truth) => Ok(known(truth)),
+            None => {
+                let nothing = WindowQuery {
+                    ads: vec!["".into()],
+                    window: Window::OneMinute,
+                    start_ms: 0,
+                    end_ms: 0,
+                    region: None,
+                    sketches: false,
+                };
+                Ok(self.rows(nothing).await?.truth)
+            }
+        }
+    }
+
+    /// A number that is another one after every change of what is in memory.
+    pub(super) fn changes(&self) -> Option<u64> {
+        self.hot.as_ref().and_then(Hot::changes)
+    }
+
+    /// The watermark, where it is known without asking.
+    pub(super) fn watermark_ms(&self) -> Option<i64> {
+        self.hot.as_ref().and_then(Hot::truth).and_then(|truth| truth.watermark_ms)
+    }
+
+    pub(super) async fn jobs(&self) -> Vec<JobStatus> {
+        match &self.hot {
+            Some(hot) => hot.status().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// Where the hot tier begins to be complete, if there is one and it answers; whether there should be one.
+    pub(super) async fn hot_from_ms(&self) -> (bool, Option<i64>) {
+        let Some(hot) = &self.hot else { return (false, None) };
+        let nothing = TopQuery { window: Window::OneMinute, start_ms: 0, region: None, limit: 1 };
+        let truth = match hot.truth() {
+            Some(truth) => Some(truth),
+            None => hot.top(&nothing).await.progress,
+        };
+        (true, truth.and_then(|truth| truth.complete_from_ms))
+    }
+
+    /// Whether the tables can be read.
+    pub(super) async fn cold_answers(&self) -> bool {
+        let cold = Arc::clone(&self.cold);
+        tokio::task::spawn_blocking(move || cold.version().is_ok()).await.unwrap_or(false)
+    }
+
+    async fn rows(&self, query: WindowQuery) -> Result<Found, Problem> {
+        let (mut rows, truth) = match &self.hot {
+            Some(hot) => {
+                let answer = hot.windows(&query).await;
+                (answer.found, answer.progress)
+            }
+            None => (Vec::new(), None),
+        };
+        let hot_from_ms = truth.and_then(|truth| truth.complete_from_ms);
+        let length_ms = query.window.length_ms();
+        for Part { tier, starts_ms } in plan(query.start_ms..query.end_ms, length_ms, hot_from_ms, None) {
+            let part = WindowQuery { start_ms: starts_ms.start, end_ms: starts_ms.end, ..query.clone() };
+            match tier {
+                Stored::Cold | Stored::Warm => rows.extend(self.in_tables(part).await?),
+            }
+        }
+        let truth = match truth {
+            Some(truth) if hot_from_ms.is_some() => known(truth),
+            truth => self.without_hot(&query, truth).await?,
+        };
+        Ok(Found { merged: Merged::of(rows), truth })
+    }
+
+    async fn in_tables(&self, query: WindowQuery) -> Result<Vec<WindowStats>, Problem> {
+        let _place = self.places.acquire().await.map_err(|_| unavailable("the service stops"))?;
+        let cold = Arc::clone(&self.cold);
+        let read = tokio::task::spawn_blocking(move || cold.windows(&query)).await;
+        read.map_err(|_| unavailable("the question was given up"))?.map_err(|error| of_table(&error))
+    }
+
+    /// Not all jobs can be asked: what is beyond the tables may be missing.
+    async fn without_hot(&self, query: &WindowQuery, truth: Option<Truth>) -> Result<Known, Problem> {
+        let (cold, manifests, job) = (Arc::clone(&self.cold), Arc::clone(&self.manifests), self.job.clone());
+        let read = move || {
+            let in_table = cold.version().map_err(|error| of_table(&error))?.epochs.get(&job).copied();
+            manifests
+                .newest(in_table)
+                .map_err(|error| unavailable(format!("the checkpoints cannot be read: {error:#}")))
+        };
+        let stored =
+            tokio::task::spawn_blocking(read).await.map_err(|_| unavailable("the question was given up"))??;
+        let last_end_ms =
+            query.window.start_of(query.end_ms.saturating_sub(1)).saturating_add(query.window.length_ms());
+        let asks_for_something = query.start_ms < query.end_ms;
+        let until_ms = stored.map_or(i64::MIN, |stored| stored.in_table_until_ms);
+        Ok(Known {
+            watermark_ms: stored.and_then(|stored| stored.watermark_ms).max(truth.and_then(|truth| truth.watermark_ms)),
+            closed_until_ms: stored.map_or(i64::MIN, |stored| stored.closed_until_ms),
+            partial: asks_for_something && last_end_ms > until_ms,
+        })
+    }
+}
+
+impl Known {
+    fn and(self, other: Self) -> Self {
+        Self {
+            watermark_ms: self.watermark_ms.min(other.watermark_ms),
+            closed_until_ms: self.closed_until_ms.min(other.closed_until_ms),
+            partial: self.partial || other.partial,
+        }
+    }
+}
+
+fn known(truth: Truth) -> Known {
+    Known { watermark_ms: truth.watermark_ms, closed_until_ms: truth.closed_until_ms, partial: false }
+}
+
+fn of_table(error: &ReadError) -> Problem {
+    match error {
+        ReadError::TooMuch { .. } => Problem::new(StatusCode::BAD_REQUEST, "too_much", error.to_string()),
+        _ => {
+            tracing::warn!(%error, "a question could not be answered from the tables");
+            unavailable(error.to_string())
+        }
+    }
+}
+
+pub(super) fn damaged(error: &SketchError) -> Problem {
+    tracing::error!(%error, "a stored sketch cannot be read");
+    unavailable(format!("a stored sketch cannot be read: {error}"))
+}
+
+fn unavailable(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(1)
+}
