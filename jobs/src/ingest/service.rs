@@ -13,6 +13,7 @@ use super::clicks::Clicks;
 use super::metrics::IngestMetrics;
 use super::openapi;
 use super::overload::Cause;
+use crate::dashboard;
 use crate::http::cors::Cors;
 use crate::http::problem::{Problem, method_not_allowed};
 use crate::http::{Answer, Handler, OPENMETRICS, Peer, text};
@@ -99,6 +100,12 @@ impl Handler for Service {
 impl Service {
     fn page(&self, request: &Request<Incoming>) -> Answer {
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if is_read
+            && self.queries.is_some()
+            && let Some(page) = dashboard::page(request.uri().path(), request.headers())
+        {
+            return page;
+        }
         match request.uri().path() {
             "/" | "/livez" | "/readyz" | "/metrics" | "/openapi.json" if !is_read => {
                 method_not_allowed("GET, HEAD").into_answer()

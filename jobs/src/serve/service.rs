@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 
 use super::openapi::document;
 use super::queries::Queries;
+use crate::dashboard;
 use crate::http::problem::{Problem, method_not_allowed};
 use crate::http::{Answer, Handler, OPENMETRICS, Peer, text};
 use crate::metrics::Exposition;
@@ -31,8 +32,12 @@ impl Handler for Service {
             return answer;
         }
         let path = request.uri().path();
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        if let Some(page) = dashboard::page(path, request.headers()).filter(|_| is_read) {
+            return page;
+        }
         let known = matches!(path, "/livez" | "/readyz" | "/metrics" | "/openapi.json");
-        if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if known && !is_read {
             return method_not_allowed("GET, HEAD").into_answer();
         }
         match path {
