@@ -34,7 +34,12 @@ export class Chart {
   show({ ads, times, points, range, field, endedAt, dark }) {
     const openFrom = times.find((_, index) => points.some((of) => of[index] && !of[index].final)) ?? Infinity;
     const lastFinal = times.findLast((time) => time < openFrom) ?? -Infinity;
-    this.#shown = { ads, times, range, shade: { from: lastFinal, until: openFrom < Infinity ? times.at(-1) : -Infinity } };
+    this.#shown = {
+      ads,
+      times,
+      range,
+      shade: { from: lastFinal, until: openFrom < Infinity ? times.at(-1) : -Infinity },
+    };
     const data = [times];
     for (const of of points) {
       const part = (has) => times.map((time, index) => (has(time) ? (of[index]?.[field] ?? null) : null));
@@ -79,8 +84,21 @@ export class Chart {
       legend: { show: false },
       scales: { x: { time: true, range: () => this.#shown.range }, y: { range: (_, _least, most) => [0, roof(most)] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, gap: 6, space: 64, values: (_, splits, _axis, _space, apart) => axisLabels(splits, apart) },
-        { ...axis, size: 56, gap: 8, space: 44, values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? compact(value) : "")) },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 28,
+          gap: 6,
+          space: 64,
+          values: (_, splits, _axis, _space, apart) => axisLabels(splits, apart),
+        },
+        {
+          ...axis,
+          size: 56,
+          gap: 8,
+          space: 44,
+          values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? compact(value) : "")),
+        },
       ],
       tzDate: (seconds) => (inUtc() ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000)),
       series: [{}, ...this.#shown.ads.flatMap((ad) => lines(colour(ad), ink("--card")))],

@@ -59,6 +59,9 @@ export class Points {
       }
     }
     const sorted = [...times].sort((one, other) => one - other);
-    return { times: sorted, points: ads.map((ad) => sorted.map((time) => this.#ads.get(ad)?.points.get(time) ?? null)) };
+    return {
+      times: sorted,
+      points: ads.map((ad) => sorted.map((time) => this.#ads.get(ad)?.points.get(time) ?? null)),
+    };
   }
 }

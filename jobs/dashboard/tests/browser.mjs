@@ -10,10 +10,20 @@ const require = createRequire(`${WEIR_TEST_BROWSER}/`);
 const { chromium } = require("playwright-core");
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-const QUIET = ["disable-background-networking", "disable-component-update", "disable-gpu", "disable-quic", "disable-sync", "no-first-run"];
+const QUIET = [
+  "disable-background-networking",
+  "disable-component-update",
+  "disable-gpu",
+  "disable-quic",
+  "disable-sync",
+  "no-first-run",
+];
 
 export const launch = () =>
-  chromium.launch({ executablePath: WEIR_TEST_CHROMIUM, args: ["--no-sandbox", ...QUIET.map((option) => `--${option}`)] });
+  chromium.launch({
+    executablePath: WEIR_TEST_CHROMIUM,
+    args: ["--no-sandbox", ...QUIET.map((option) => `--${option}`)],
+  });
 
 /** A page of a browser that has seen nothing yet. `page.troubles` is what went wrong in it. */
 export async function open(browser, url, options = {}) {
@@ -25,7 +35,8 @@ export async function open(browser, url, options = {}) {
   page.on("pageerror", (error) => page.troubles.push(error.stack));
   page.on("request", (request) => {
     const other = new URL(request.url());
-    if (other.origin !== new URL(url).origin && !["data:", "blob:"].includes(other.protocol)) page.troubles.push(`request to ${other}`);
+    if (other.origin !== new URL(url).origin && !["data:", "blob:"].includes(other.protocol))
+      page.troubles.push(`request to ${other}`);
   });
   await page.goto(url);
   return page;
@@ -41,9 +52,13 @@ export async function close(page) {
 export async function checkAccessibility(page, state) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() =>
-    globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
+    globalThis.axe.run(document, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    }),
   );
-  const found = violations.map(({ help, nodes }) => `${help}: ${nodes.map(({ target }) => target).join(", ")}\n  ${nodes[0].failureSummary}`);
+  const found = violations.map(
+    ({ help, nodes }) => `${help}: ${nodes.map(({ target }) => target).join(", ")}\n  ${nodes[0].failureSummary}`,
+  );
   if (found.length > 0) assert.fail(`${state} is not accessible:\n${found.join("\n")}`);
 }
 

@@ -34,7 +34,10 @@ test("it shows the top ads, what is counted, and how the job is doing", async ()
   const page = await dashboard();
   assert.equal((await rows(page)).length, 5);
   assert.deepEqual(parameters(page).getAll("ad"), await rows(page));
-  await page.locator(".tile .value", { hasText: /^[\d.,]+\/s$/ }).first().waitFor();
+  await page
+    .locator(".tile .value", { hasText: /^[\d.,]+\/s$/ })
+    .first()
+    .waitFor();
   await page.locator("#pulse[data-state=live]").waitFor();
   await page.getByText("adds up").waitFor();
   await page.locator(".tile", { hasText: "Counted" }).locator(".value", { hasText: "/s" }).waitFor({ timeout: 40_000 });
@@ -47,9 +50,15 @@ test("its figures are the server's", async () => {
   const page = await dashboard("?last=900");
   const ad = (await rows(page))[0];
   await page.locator("#data summary").click();
-  const shown = await page.locator("#data-table tbody tr").evaluateAll((lines) => lines.map((line) => [line.cells[0].title, line.cells[1].textContent, line.lastChild.textContent]));
+  const shown = await page
+    .locator("#data-table tbody tr")
+    .evaluateAll((lines) =>
+      lines.map((line) => [line.cells[0].title, line.cells[1].textContent, line.lastChild.textContent]),
+    );
   const status = await weir.ask("/v1/status");
-  const { data } = await weir.ask(`/v1/stats?ad_id=${encodeURIComponent(ad)}&window=1m&start=${status.now - 900}&end=${status.now + 60}&fill=zero`);
+  const { data } = await weir.ask(
+    `/v1/stats?ad_id=${encodeURIComponent(ad)}&window=1m&start=${status.now - 900}&end=${status.now + 60}&fill=zero`,
+  );
   const final = shown.filter(([, , state]) => state === "final");
   for (const [utc, clicks] of final) {
     const time = Date.parse(utc.replace(" UTC", "Z").replace(" ", "T")) / 1000;
@@ -159,14 +168,29 @@ test("everything is reached and seen with the keyboard alone", async () => {
       const element = document.activeElement;
       const seen = element.type === "radio" ? element.nextElementSibling : element;
       const { outlineStyle } = getComputedStyle(seen);
-      return { name: element.id || element.getAttribute("aria-label") || element.textContent.trim(), isSeen: outlineStyle !== "none" || element.matches(".skip"), isBody: element === document.body };
+      return {
+        name: element.id || element.getAttribute("aria-label") || element.textContent.trim(),
+        isSeen: outlineStyle !== "none" || element.matches(".skip"),
+        isBody: element === document.body,
+      };
     });
     if (stop.isBody) break;
     assert.ok(stop.isSeen, `no focus is seen on ${stop.name}`);
     reached.push(stop.name);
   }
-  const expected = ["Skip to the counts", "zone", "theme", "show-clicks", "window-1m", "range-3600", "plot", "ad", ...(await rows(page)).map((ad) => `Remove ${ad}`)];
-  for (const name of expected) assert.ok(reached.includes(name), `${name} is not reached by Tab: ${reached.join(", ")}`);
+  const expected = [
+    "Skip to the counts",
+    "zone",
+    "theme",
+    "show-clicks",
+    "window-1m",
+    "range-3600",
+    "plot",
+    "ad",
+    ...(await rows(page)).map((ad) => `Remove ${ad}`),
+  ];
+  for (const name of expected)
+    assert.ok(reached.includes(name), `${name} is not reached by Tab: ${reached.join(", ")}`);
   assert.equal(reached.filter((name) => /^ad/.test(name)).length > 5, true, reached.join(", "));
 
   await page.locator("#window-1m").focus();
@@ -200,11 +224,16 @@ test("a phone shows all of it without scrolling sideways", async () => {
 
 test("nothing moves while it updates, and nothing is animated for those who want that", async () => {
   const page = await dashboard("", { reducedMotion: "reduce" });
-  const moved = await page.evaluate(() => new Promise((done) => {
-    let sum = 0;
-    new PerformanceObserver((list) => list.getEntries().forEach((entry) => (sum += entry.value))).observe({ type: "layout-shift" });
-    setTimeout(() => done(sum), 7000);
-  }));
+  const moved = await page.evaluate(
+    () =>
+      new Promise((done) => {
+        let sum = 0;
+        new PerformanceObserver((list) => list.getEntries().forEach((entry) => (sum += entry.value))).observe({
+          type: "layout-shift",
+        });
+        setTimeout(() => done(sum), 7000);
+      }),
+  );
   assert.ok(moved < 0.001, `layout shift ${moved}`);
   assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
   await close(page);
@@ -212,10 +241,11 @@ test("nothing moves while it updates, and nothing is animated for those who want
 
 test("a hidden tab asks nothing", async () => {
   const page = await dashboard();
-  const hide = (hidden) => page.evaluate((value) => {
-    Object.defineProperty(document, "hidden", { configurable: true, get: () => value });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, hidden);
+  const hide = (hidden) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => value });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
   await hide(true);
   await sleep(2500);
   let asked = 0;
@@ -242,7 +272,13 @@ test("it asks for an API key, and sends it from then on", async () => {
   const page = await dashboard();
   await page.route("**/v1/**", (route) => {
     if (route.request().headers().authorization === "Bearer the key") return route.continue();
-    const problem = { type: "urn:weir:problem:unauthorized", title: "Unauthorized", status: 401, detail: "this server wants an API key", reason: "unauthorized" };
+    const problem = {
+      type: "urn:weir:problem:unauthorized",
+      title: "Unauthorized",
+      status: 401,
+      detail: "this server wants an API key",
+      reason: "unauthorized",
+    };
     return route.fulfill({ status: 401, contentType: "application/problem+json", body: JSON.stringify(problem) });
   });
   await page.getByText("this server wants an API key").waitFor();
@@ -251,7 +287,10 @@ test("it asks for an API key, and sends it from then on", async () => {
   await page.keyboard.press("Enter");
   await page.waitForResponse((answer) => answer.url().includes("/v1/status") && answer.ok());
   assert.equal(await page.locator("#key-dialog").isVisible(), false);
-  assert.ok(page.troubles.every((trouble) => trouble.includes("401")), page.troubles.join("\n"));
+  assert.ok(
+    page.troubles.every((trouble) => trouble.includes("401")),
+    page.troubles.join("\n"),
+  );
   await page.context().close();
 });
 
@@ -266,8 +305,16 @@ test("a partial answer is marked, and a refusal is shown in the server's words",
   await page.unroute("**/v1/stats?**");
   await page.locator("#partial").waitFor({ state: "hidden" });
   assert.deepEqual(page.troubles, []);
-  const problem = { type: "urn:weir:problem:too_long", title: "Bad Request", status: 400, detail: "at most 5000 windows at once", reason: "too_long" };
-  await page.route("**/v1/stats?**", (route) => route.fulfill({ status: 400, contentType: "application/problem+json", body: JSON.stringify(problem) }));
+  const problem = {
+    type: "urn:weir:problem:too_long",
+    title: "Bad Request",
+    status: 400,
+    detail: "at most 5000 windows at once",
+    reason: "too_long",
+  };
+  await page.route("**/v1/stats?**", (route) =>
+    route.fulfill({ status: 400, contentType: "application/problem+json", body: JSON.stringify(problem) }),
+  );
   await page.getByText("at most 5000 windows at once").waitFor();
   await page.context().close();
 });
@@ -286,7 +333,10 @@ test("a server that is killed is noticed, what was there stays, and it goes on b
   await page.locator("#toast").waitFor({ state: "hidden", timeout: 30_000 });
   await page.locator("#pulse[data-state=live]").waitFor({ timeout: 30_000 });
   assert.match(await page.locator("#spoken").textContent(), /answers again/);
-  assert.ok(page.troubles.every((trouble) => /ERR_|503/.test(trouble)), page.troubles.join("\n"));
+  assert.ok(
+    page.troubles.every((trouble) => /ERR_|503/.test(trouble)),
+    page.troubles.join("\n"),
+  );
   await page.context().close();
 });
 
