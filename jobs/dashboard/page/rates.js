@@ -1,5 +1,5 @@
-// What changed in a second, from counters that are asked for every two. A counter that moves with each checkpoint only goes
-// up in steps: its rate is that from one step that was seen to another.
+// What changed in a second, from counters that are asked for every two. A counter that moves with each checkpoint only
+// goes up in steps: its rate is that from one step that was seen to another.
 
 const KEPT_SECONDS = 60;
 

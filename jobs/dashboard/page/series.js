@@ -1,4 +1,5 @@
-// The points of the chosen ads. What is final is asked for once; each round asks from the first point on that may change.
+// The points of the chosen ads. What is final is asked for once; each round asks from the first point on that may
+// change.
 
 export class Points {
   /** What the points are of: another window or region has other points. */

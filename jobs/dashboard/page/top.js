@@ -65,7 +65,8 @@ export class Top {
 
   #fill(row, { ad_id: ad, click_count: clicks, unique_users: users }, most, isChosen) {
     write(row.clicks, count(clicks));
-    row.button.title = `${ad}: ${count(clicks)} clicks by ${count(users)} users. ${isChosen ? "Remove it from" : "Add it to"} the chart`;
+    const click = isChosen ? "Remove it from the chart" : "Add it to the chart";
+    row.button.title = `${ad}: ${count(clicks)} clicks by ${count(users)} users. ${click}`;
     row.button.setAttribute("aria-pressed", String(isChosen));
     row.dot.className = `dot ${colourClass(ad)}`;
     row.bar.style.transform = `scaleX(${clicks / most})`;

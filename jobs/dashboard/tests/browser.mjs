@@ -48,7 +48,7 @@ export async function close(page) {
   await page.context().close();
 }
 
-/** What axe finds against WCAG 2.2 AA: must be nothing. It is injected by the debugger, so that the page's policy stays. */
+/** What axe finds against WCAG 2.2 AA: must be nothing. The debugger puts it in, so that the page's policy stays. */
 export async function checkAccessibility(page, state) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() =>
