@@ -145,9 +145,7 @@ function takeStatus(outcome) {
   trouble("status-trouble", outcome);
   if (outcome.status === "rejected") return;
   status = outcome.value;
-  const counted = status.jobs.reduce((all, job) => all + job.totals.counted, 0);
-  const { accepted = 0, duplicate = 0, rejected = 0 } = status.ingest ?? {};
-  rates.take(status.now, { counted, accepted, duplicate, rejected });
+  takeCounters(status);
   vitals.show(status, rates);
   health.show(status, rates);
   pickers.show(
@@ -155,6 +153,13 @@ function takeStatus(outcome) {
     status.jobs.map((job) => job.region),
   );
   write($("version"), `Weir ${status.version}`);
+}
+
+/** The jobs' totals are those of their newest checkpoints. */
+function takeCounters({ now, jobs, ingest }) {
+  const counted = jobs.reduce((all, job) => all + job.totals.counted, 0);
+  rates.take(now, { counted }, Math.max(0, ...jobs.map((job) => job.checkpoint?.committed_at ?? now)));
+  if (ingest) rates.take(now, { accepted: ingest.accepted, duplicate: ingest.duplicate, rejected: ingest.rejected });
 }
 
 function takeTop(outcome) {
