@@ -59,7 +59,7 @@ use service::Service;
 /// The largest head of a question: 100 ads of 256 bytes, each byte written as three.
 const HEAD_BYTES: usize = 96 << 10;
 const HEADERS: usize = 64;
-const CONNECTIONS: usize = 20_000;
+const CONNECTIONS: usize = 4_096;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where things are that questions are answered from.

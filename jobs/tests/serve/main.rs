@@ -1,0 +1,9 @@
+//! Questions about windows: right answers from every tier, while a job runs, after it was killed, and from its tables alone.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod fuzz;
+mod process;
+mod protocol;
+mod tiers;
+mod truth;
