@@ -158,7 +158,7 @@ pub struct WindowRow<'a> {
     pub click_count: u64,
     /// Distinct users, an estimate (HLL, lgK 12: one standard error is 1.6 %), exact while small.
     pub unique_users: u64,
-    /// The sketch behind `unique_users`, in the Apache DataSketches HLL format.
+    /// The sketch behind `unique_users`, in the Apache DataSketches HLL format; empty while the window is open.
     pub user_sketch: &'a [u8],
     /// The epoch at whose end it closed, or that the value is of while it is open.
     pub epoch: Epoch,

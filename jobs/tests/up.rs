@@ -160,6 +160,51 @@ fn the_demo_posts_clicks_by_itself() {
 }
 
 #[test]
+fn grafana_asks_for_figures_that_there_are() {
+    let folder = folder();
+    let up = Up::start(folder.path(), "127.0.0.1:0".parse().unwrap(), &["--demo"]);
+    up.wait_for("weir_committed_records_total{job=\"clicks\",outcome=\"counted\"}", 1.0);
+    let exposition = up.get("/metrics").unwrap();
+    let dashboard = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/grafana.json")).unwrap();
+    let mut asked = Vec::new();
+    expressions(&serde_json::from_str(&dashboard).unwrap(), &mut asked);
+    let names: std::collections::BTreeSet<_> = asked.iter().flat_map(|expression| figures(expression)).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let is_there = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+        assert!(
+            exposition.lines().any(is_there),
+            "scripts/grafana.json asks for {name}, which is not in\n{exposition}"
+        );
+    }
+    up.terminate();
+}
+
+/// The PromQL in a Grafana dashboard.
+fn expressions(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| expressions(value, found)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(text) if ["expr", "query", "definition"].contains(&name.as_str()) => {
+                        found.push(text.to_owned())
+                    }
+                    _ => expressions(value, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The names of figures in a PromQL expression.
+fn figures(expression: &str) -> impl Iterator<Item = &str> {
+    let words = expression.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    words.filter(|word| word.starts_with("weir_"))
+}
+
+#[test]
 fn old_segments_go_once_the_job_has_them() {
     let folder = folder();
     let small = ["-D", "log.segment_bytes=65536", "-D", "log.retention=1s"];

@@ -173,7 +173,7 @@ impl Windowing {
         let epoch = agreement.end.epoch;
         let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, epoch);
         let closed_until_ms = agreement.end.closed_until_ms;
-        self.windows.close(epoch, closed_until_ms, |closed| rows.write(closed, |row| Row::Window(row)));
+        self.windows.close(epoch, closed_until_ms, |closed| rows.write(closed, State::Closed));
         let written = rows.written()?;
         self.windows.drop_old(|committed| self.sinks.shown(committed));
         self.metrics.add_windows_closed(written);
@@ -187,7 +187,7 @@ impl Windowing {
         }
         let mut rows = Rows::to(&mut self.sinks, self.home.as_deref(), &mut self.sketch, agreement.end.epoch);
         self.windows.changed(|open| {
-            rows.write(open, |row| Row::Provisional(row));
+            rows.write(open, State::Open);
         });
         rows.written().map(|_| ())
     }
@@ -225,6 +225,13 @@ impl Windowing {
     }
 }
 
+/// Whether a window may still change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed,
+    Open,
+}
+
 /// Windows on their way to the sinks.
 struct Rows<'a> {
     sinks: &'a mut Sinks,
@@ -241,13 +248,16 @@ impl<'a> Rows<'a> {
     }
 
     /// Returns the distinct users.
-    fn write(&mut self, counted: Counted<'_>, row: fn(WindowRow<'_>) -> Row<'_>) -> u64 {
+    fn write(&mut self, counted: Counted<'_>, state: State) -> u64 {
         let Counted { ad_id, region, window, start_ms, tally } = counted;
         self.sketch.clear();
-        tally.users.to_datasketches(self.sketch);
+        // Of a window that changes all the time nobody merges the sketch, and writing it costs more than all the rest.
+        if state == State::Closed {
+            tally.users.to_datasketches(self.sketch);
+        }
         self.written += 1;
         let unique_users = tally.users.estimate();
-        let written = self.sinks.write(row(WindowRow {
+        let row = WindowRow {
             ad_id,
             region: region.or(self.home),
             window,
@@ -256,7 +266,11 @@ impl<'a> Rows<'a> {
             unique_users,
             user_sketch: self.sketch,
             epoch: self.epoch,
-        }));
+        };
+        let written = self.sinks.write(match state {
+            State::Closed => Row::Window(row),
+            State::Open => Row::Provisional(row),
+        });
         if let Err(error) = written {
             self.failed.get_or_insert(error);
         }

@@ -22,7 +22,7 @@ export function parse(query) {
   return settle({
     ads,
     window: parameters.get("window") in WINDOWS ? parameters.get("window") : "1m",
-    range: start !== null && end !== null && start < end ? { start, end } : { last: last in RANGES ? last : 3600 },
+    range: start !== null && end !== null && start < end ? { start, end } : { last: last in RANGES ? last : 900 },
     region: parameters.get("region") || null,
     show: parameters.get("show") === "users" ? "users" : "clicks",
   });

@@ -28,16 +28,37 @@ export class Ads {
     });
     const empty = $("no-ads");
     if (ads.length > 0) empty?.remove();
-    else if (!empty) $("ads").append(h("tr", { id: "no-ads" }, h("td", { colSpan: 6, class: "muted" }, "Choose an ad from the list of top ads, or add one below.")));
+    else if (!empty)
+      $("ads").append(
+        h(
+          "tr",
+          { id: "no-ads" },
+          h("td", { colSpan: 6, class: "muted" }, "Choose an ad from the list of top ads, or add one below."),
+        ),
+      );
   }
 
   #make(ad) {
     const dot = h("i", { "aria-hidden": "true" });
-    const cells = ["now-clicks", "now-users", "all-clicks", "all-users"].map((name) => [name, h("td", { class: `figure ${name}` }, NOTHING)]);
+    const cells = ["now-clicks", "now-users", "all-clicks", "all-users"].map((name) => [
+      name,
+      h("td", { class: `figure ${name}` }, NOTHING),
+    ]);
     const remove = h("button", { type: "button", class: "remove", title: "Remove", "aria-label": `Remove ${ad}` }, "×");
-    const line = h("tr", {}, h("th", { scope: "row" }, dot, h("span", { class: "id", title: ad }, ad)), ...cells.map(([, cell]) => cell), h("td", {}, remove));
+    const line = h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, dot, h("span", { class: "id", title: ad }, ad)),
+      ...cells.map(([, cell]) => cell),
+      h("td", {}, remove),
+    );
     remove.addEventListener("click", () => this.#on.remove(ad));
-    for (const [event, who] of [["pointerenter", ad], ["pointerleave", null], ["focusin", ad], ["focusout", null]]) {
+    for (const [event, who] of [
+      ["pointerenter", ad],
+      ["pointerleave", null],
+      ["focusin", ad],
+      ["focusout", null],
+    ]) {
       line.addEventListener(event, () => this.#on.emphasize(who));
     }
     const row = { line, dot, ...Object.fromEntries(cells) };
@@ -77,12 +98,24 @@ export class Ads {
 
 /** The chart's data as a table, newest first. */
 export function dataTable(table, ads, { times, points }, unit) {
-  const head = h("tr", {}, h("th", { scope: "col" }, "Window"), ...ads.map((ad) => h("th", { scope: "col" }, ad)), h("th", { scope: "col" }, "State"));
+  const head = h(
+    "tr",
+    {},
+    h("th", { scope: "col" }, "Window"),
+    ...ads.map((ad) => h("th", { scope: "col" }, ad)),
+    h("th", { scope: "col" }, "State"),
+  );
   const lines = times.map((time, index) => {
     const open = points.some((of) => of[index] && !of[index].final);
     const { text, utc } = clock(time);
     const cells = points.map((of) => h("td", { class: "figure" }, count(of[index]?.[unit.field])));
-    return h("tr", {}, h("th", { scope: "row", title: utc }, text), ...cells, h("td", { class: "muted" }, open ? "provisional" : "final"));
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row", title: utc }, text),
+      ...cells,
+      h("td", { class: "muted" }, open ? "provisional" : "final"),
+    );
   });
   table.replaceChildren(
     h("caption", { class: "unseen" }, unit.title),

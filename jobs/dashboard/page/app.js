@@ -79,7 +79,10 @@ function note(text) {
 function showView() {
   choose(view.ads ?? []);
   ads.show(view.ads ?? []);
-  pickers.show(view, (status?.jobs ?? []).map((job) => job.region));
+  pickers.show(
+    view,
+    (status?.jobs ?? []).map((job) => job.region),
+  );
   top.mark(view.ads ?? []);
   draw();
 }
@@ -90,7 +93,7 @@ async function round() {
   const of = view;
   const [aboutStatus, aboutTop] = await Promise.allSettled([
     ask("/v1/status"),
-    ask("/v1/top", { window: of.window, limit: 10 }),
+    ask("/v1/top", { window: of.window, region: of.region, limit: 10 }),
   ]);
   takeStatus(aboutStatus);
   takeTop(aboutTop);
@@ -129,7 +132,9 @@ async function stats(of) {
 async function uniques(of, start, end) {
   const key = JSON.stringify([of.ads, of.region, of.range, of.window]);
   if (uniquesAsked.of === key && Date.now() - uniquesAsked.at < UNIQUES_EVERY_MS) return [];
-  const outcomes = await Promise.allSettled(of.ads.map((ad_id) => ask("/v1/uniques", { ad_id, start, end, region: of.region })));
+  const outcomes = await Promise.allSettled(
+    of.ads.map((ad_id) => ask("/v1/uniques", { ad_id, start, end, region: of.region })),
+  );
   if (of !== view) return outcomes;
   uniquesAsked = { of: key, at: Date.now() };
   outcomes.forEach((outcome, index) => ads.uniques(of.ads[index], outcome.value?.unique_users));
@@ -137,15 +142,24 @@ async function uniques(of, start, end) {
 }
 
 function takeStatus(outcome) {
+  trouble("status-trouble", outcome);
   if (outcome.status === "rejected") return;
   status = outcome.value;
-  const counted = status.jobs.reduce((all, job) => all + job.totals.counted, 0);
-  const { accepted = 0, duplicate = 0, rejected = 0 } = status.ingest ?? {};
-  rates.take(status.now, { counted, accepted, duplicate, rejected });
+  takeCounters(status);
   vitals.show(status, rates);
   health.show(status, rates);
-  pickers.show(view, status.jobs.map((job) => job.region));
+  pickers.show(
+    view,
+    status.jobs.map((job) => job.region),
+  );
   write($("version"), `Weir ${status.version}`);
+}
+
+/** The jobs' totals are those of their newest checkpoints. */
+function takeCounters({ now, jobs, ingest }) {
+  const counted = jobs.reduce((all, job) => all + job.totals.counted, 0);
+  rates.take(now, { counted }, Math.max(0, ...jobs.map((job) => job.checkpoint?.committed_at ?? now)));
+  if (ingest) rates.take(now, { accepted: ingest.accepted, duplicate: ingest.duplicate, rejected: ingest.rejected });
 }
 
 function takeTop(outcome) {
@@ -156,7 +170,11 @@ function takeTop(outcome) {
     change({ ads: topAnswer.data.slice(0, FIRST_ADS).map((ad) => ad.ad_id) }, { replace: true });
   }
   top.show(topAnswer, view.ads ?? []);
-  const idle = status !== null && topAnswer.data.length === 0 && view.ads === null && status.jobs.every((job) => job.totals.read === 0);
+  const idle =
+    status !== null &&
+    topAnswer.data.length === 0 &&
+    view.ads === null &&
+    status.jobs.every((job) => job.totals.read === 0);
   $("welcome").hidden = !idle;
   $("counts").hidden = idle;
 }
@@ -198,7 +216,12 @@ function hover(index) {
 function moment() {
   const { times, points: of } = columns;
   const index = hovered !== null && hovered < times.length ? hovered : newest(times);
-  ads.moment(view.ads ?? [], times[index], of.map((values) => values[index]), hovered !== null);
+  ads.moment(
+    view.ads ?? [],
+    times[index],
+    of.map((values) => values[index]),
+    hovered !== null,
+  );
 }
 
 function newest(times) {

@@ -5,7 +5,7 @@ import uPlot from "./uplot.js";
 import { axisLabels, compact, inUtc } from "./format.js";
 import { colour } from "./palette.js";
 
-/** Lines of an ad: final, provisional, and the ring. */
+/** Lines of an ad: provisional, final, and the ring. */
 const PARTS = 3;
 
 /** Up to so many points each is drawn by itself; more would only roughen the line. */
@@ -34,13 +34,18 @@ export class Chart {
   show({ ads, times, points, range, field, endedAt, dark }) {
     const openFrom = times.find((_, index) => points.some((of) => of[index] && !of[index].final)) ?? Infinity;
     const lastFinal = times.findLast((time) => time < openFrom) ?? -Infinity;
-    this.#shown = { ads, times, range, shade: { from: lastFinal, until: openFrom < Infinity ? times.at(-1) : -Infinity } };
+    this.#shown = {
+      ads,
+      times,
+      range,
+      shade: { from: lastFinal, until: openFrom < Infinity ? times.at(-1) : -Infinity },
+    };
     const data = [times];
     for (const of of points) {
       const part = (has) => times.map((time, index) => (has(time) ? (of[index]?.[field] ?? null) : null));
-      data.push(part((time) => time < openFrom));
       // From the last final point on, so that the line goes on where the other ends.
-      data.push(part((time) => openFrom < Infinity && time >= lastFinal && time <= endedAt));
+      data.push(part((time) => openFrom <= endedAt && time >= lastFinal && time <= endedAt));
+      data.push(part((time) => time < openFrom));
       data.push(part((time) => time >= openFrom && time > endedAt));
     }
     const drawn = JSON.stringify([ads.map(colour), dark, inUtc()]);
@@ -79,8 +84,21 @@ export class Chart {
       legend: { show: false },
       scales: { x: { time: true, range: () => this.#shown.range }, y: { range: (_, _least, most) => [0, roof(most)] } },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, gap: 6, space: 64, values: (_, splits, _axis, _space, apart) => axisLabels(splits, apart) },
-        { ...axis, size: 56, gap: 8, space: 44, values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? compact(value) : "")) },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 28,
+          gap: 6,
+          space: 64,
+          values: (_, splits, _axis, _space, apart) => axisLabels(splits, apart),
+        },
+        {
+          ...axis,
+          size: 56,
+          gap: 8,
+          space: 44,
+          values: (_, splits) => splits.map((value) => (Number.isInteger(value) ? compact(value) : "")),
+        },
       ],
       tzDate: (seconds) => (inUtc() ? uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : new Date(seconds * 1000)),
       series: [{}, ...this.#shown.ads.flatMap((ad) => lines(colour(ad), ink("--card")))],
@@ -133,8 +151,8 @@ export class Chart {
 function lines(stroke, ground) {
   const few = { size: 6, stroke, show: (plot) => plot.data[0].length <= MOST_DOTS };
   return [
-    { stroke, width: 2, points: { ...few, fill: stroke }, spanGaps: false },
-    { stroke, width: 1.5, dash: [4, 4], points: { ...few, fill: ground }, spanGaps: false },
+    { stroke, width: 1.5, dash: [4, 4], points: { ...few, fill: ground } },
+    { stroke, width: 2, points: { ...few, fill: stroke } },
     { stroke, width: 1.5, paths: () => null, points: { size: 8, stroke, fill: ground, show: true } },
   ];
 }

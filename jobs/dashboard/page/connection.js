@@ -65,11 +65,15 @@ export function askForKey(detail, then) {
   if (dialog.open) return;
   write($("key-detail"), detail);
   $("key").value = "";
-  dialog.addEventListener("close", () => {
-    const key = $("key").value.trim();
-    useKey(key === "" ? null : key);
-    then();
-  }, { once: true });
+  dialog.addEventListener(
+    "close",
+    () => {
+      const key = $("key").value.trim();
+      useKey(key === "" ? null : key);
+      then();
+    },
+    { once: true },
+  );
   dialog.showModal();
 }
 

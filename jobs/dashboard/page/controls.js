@@ -12,9 +12,15 @@ export const title = (view) => `${view.show === "users" ? "Unique users" : "Clic
 /** Makes the pickers; `change(patch)` hears what was picked. */
 export function controls(change) {
   segments("show", SHOWN, (show) => change({ show }));
-  segments("window", Object.fromEntries(Object.keys(WINDOWS).map((window) => [window, window.replace(/(\d)/, "$1 ")])), (window) => change({ window }));
+  segments(
+    "window",
+    Object.fromEntries(Object.keys(WINDOWS).map((window) => [window, window.replace(/(\d)/, "$1 ")])),
+    (window) => change({ window }),
+  );
   const custom = customRange(change);
-  segments("range", { ...RANGES, custom: "Custom…" }, (range) => (range === "custom" ? custom.open() : change({ range: { last: Number(range) } })));
+  segments("range", { ...RANGES, custom: "Custom…" }, (range) =>
+    range === "custom" ? custom.open() : change({ range: { last: Number(range) } }),
+  );
   // A radio button that is on already tells nothing when it is clicked again.
   $("range-custom").addEventListener("click", () => custom.open());
   $("region").addEventListener("change", () => change({ region: $("region").value || null }));
@@ -67,9 +73,10 @@ function customRange(change) {
       dialog.showModal();
     },
   };
-  for (const input of [start, end]) input.addEventListener("input", () => {
-    end.setCustomValidity(fromInput(start.value) < fromInput(end.value) ? "" : "The end must be after the start.");
-  });
+  for (const input of [start, end])
+    input.addEventListener("input", () => {
+      end.setCustomValidity(fromInput(start.value) < fromInput(end.value) ? "" : "The end must be after the start.");
+    });
   $("custom-cancel").addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => {
     if (dialog.returnValue === "apply") change({ range: { start: fromInput(start.value), end: fromInput(end.value) } });

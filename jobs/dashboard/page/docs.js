@@ -10,7 +10,8 @@ globalThis.SwaggerUIBundle({
   validatorUrl: null,
   requestInterceptor(request) {
     const key = read(sessionStorage, "weir.key");
-    if (key && new URL(request.url, location).origin === location.origin) request.headers.Authorization ??= `Bearer ${key}`;
+    if (key && new URL(request.url, location).origin === location.origin)
+      request.headers.Authorization ??= `Bearer ${key}`;
     return request;
   },
 });

@@ -6,7 +6,8 @@ export const $ = (id) => document.getElementById(id);
 export function h(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || ["class", "role", "scope", "for", "list"].includes(name)) element.setAttribute(name, value);
+    if (name.includes("-") || ["class", "role", "scope", "for", "list"].includes(name))
+      element.setAttribute(name, value);
     else element[name] = value;
   }
   element.append(...children);

@@ -8,7 +8,8 @@ const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFrac
 export const NOTHING = "–";
 
 export const count = (value) => (value == null ? NOTHING : whole.format(value));
-export const compact = (value) => (value == null ? NOTHING : value < 100_000 ? whole.format(value) : short.format(value));
+export const compact = (value) =>
+  value == null ? NOTHING : value < 100_000 ? whole.format(value) : short.format(value);
 
 /** A part of all. What is there is never shown as nothing. */
 export function share(part, all) {
@@ -17,7 +18,8 @@ export function share(part, all) {
 }
 
 /** Something a second: with a tenth where that says more. */
-export const rate = (value) => (value == null ? NOTHING : value > 0 && value < 10 ? tenths.format(value) : compact(value));
+export const rate = (value) =>
+  value == null ? NOTHING : value > 0 && value < 10 ? tenths.format(value) : compact(value);
 
 export function bytes(value) {
   if (value == null) return NOTHING;

@@ -27,7 +27,12 @@ export class Health {
     for (const job of status.jobs) {
       const name = [job.name, job.region].filter(Boolean).join(" · ");
       const suffix = status.jobs.length > 1 ? ` · ${name}` : "";
-      wanted.set(`records ${name}`, [`Where the records went${suffix}`, "ledgers", makeLedger, (card) => fillLedger(card, job)]);
+      wanted.set(`records ${name}`, [
+        `Where the records went${suffix}`,
+        "ledgers",
+        makeLedger,
+        (card) => fillLedger(card, job),
+      ]);
       wanted.set(`job ${name}`, [`Job ${name}`, "health", makeFacts, (card) => fillJob(card, job, status.now)]);
     }
     wanted.set("ingest", ["Ingest", "health", makeFacts, (card) => fillIngest(card, status.ingest, rates)]);
@@ -48,7 +53,12 @@ export class Health {
   #make(key, title, place, make) {
     const id = `card-${(made += 1)}`;
     const card = { title: h("h2", { id }, title), badge: h("span", { class: "badge" }), ...make() };
-    card.box = h("section", { class: "card", "aria-labelledby": id }, h("header", { class: "head" }, card.title, card.badge), ...card.content);
+    card.box = h(
+      "section",
+      { class: "card", "aria-labelledby": id },
+      h("header", { class: "head" }, card.title, card.badge),
+      ...card.content,
+    );
     this.#cards.set(key, card);
     $(place).append(card.box);
     return card;
@@ -71,7 +81,10 @@ function makeLedger() {
     const value = h("span", { class: "figure" });
     const portion = h("span", { class: "portion figure" });
     bar.append(part);
-    list.append(h("dt", { title: meaning }, h("i", { class: `dot ${outcome}`, "aria-hidden": "true" }), outcome), h("dd", {}, value, portion));
+    list.append(
+      h("dt", { title: meaning }, h("i", { class: `dot ${outcome}`, "aria-hidden": "true" }), outcome),
+      h("dd", {}, value, portion),
+    );
     figures.set(outcome, { part, value, portion });
   }
   const read = h("span", { class: "figure" });
@@ -98,14 +111,24 @@ function fillLedger(card, { totals }) {
 // --------------------------------------------------------------------------------------------------- names and values
 
 function makeFacts() {
-  return { facts: new Map(), list: h("dl", { class: "facts" }), get content() { return [this.list]; } };
+  return {
+    facts: new Map(),
+    list: h("dl", { class: "facts" }),
+    get content() {
+      return [this.list];
+    },
+  };
 }
 
 /** One line of a card; `state` puts a coloured dot before its name. */
 function fact(card, name, value, { note = "", state = null, title = "" } = {}) {
   let line = card.facts.get(name);
   if (!line) {
-    line = { dot: h("i", { class: "dot", "aria-hidden": "true" }), value: h("span", { class: "figure" }), note: h("span", { class: "muted" }) };
+    line = {
+      dot: h("i", { class: "dot", "aria-hidden": "true" }),
+      value: h("span", { class: "figure" }),
+      note: h("span", { class: "muted" }),
+    };
     line.name = h("dt", {}, ...(state === null ? [] : [line.dot]), name);
     card.list.append(line.name, h("dd", {}, line.note, line.value));
     card.facts.set(name, line);
@@ -119,11 +142,16 @@ function fillJob(card, job, now) {
   badge(card, job.ready ? "running" : "restoring", job.ready ? "good" : "warn");
   const checkpoint = job.checkpoint ?? {};
   const { text, utc } = clock(checkpoint.committed_at, "second");
-  fact(card, "checkpoint", text, { title: utc, note: checkpoint.committed_at == null ? "" : ago(now - checkpoint.committed_at) });
+  fact(card, "checkpoint", text, {
+    title: utc,
+    note: checkpoint.committed_at == null ? "" : ago(now - checkpoint.committed_at),
+  });
   fact(card, "took", checkpoint.duration_ms == null ? NOTHING : duration(checkpoint.duration_ms / 1000));
   fact(card, "wrote", bytes(checkpoint.bytes));
   fact(card, "state", bytes(checkpoint.state_bytes));
-  fact(card, "epoch", count(job.epoch), { note: checkpoint.epoch == null ? "" : `${count(checkpoint.epoch)} committed` });
+  fact(card, "epoch", count(job.epoch), {
+    note: checkpoint.epoch == null ? "" : `${count(checkpoint.epoch)} committed`,
+  });
   fact(card, "attempt", count(checkpoint.attempt), { note: restarts(checkpoint.attempt) });
 }
 
@@ -149,7 +177,11 @@ function fillTiers(card, tiers) {
   const states = { ok: "good", absent: "off" };
   const words = { ok: "ok", absent: "not set up" };
   const broken = tiers.filter(({ state }) => !(state in states));
-  badge(card, broken.length === 0 ? "all reachable" : `${broken.map(({ tier }) => tier).join(", ")} away`, broken.length === 0 ? "good" : "bad");
+  badge(
+    card,
+    broken.length === 0 ? "all reachable" : `${broken.map(({ tier }) => tier).join(", ")} away`,
+    broken.length === 0 ? "good" : "bad",
+  );
   for (const { tier, state, from } of tiers) {
     const { text, utc } = clock(from);
     const note = `${TIERS[tier] ?? ""}${from == null ? "" : ` from ${text} on`}`;

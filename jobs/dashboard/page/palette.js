@@ -11,7 +11,10 @@ export function choose(ads) {
   for (const ad of ads) {
     if (slots.has(ad)) continue;
     const taken = new Set(slots.values());
-    slots.set(ad, LIGHT.findIndex((_, slot) => !taken.has(slot)));
+    slots.set(
+      ad,
+      LIGHT.findIndex((_, slot) => !taken.has(slot)),
+    );
   }
 }
 

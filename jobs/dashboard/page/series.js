@@ -1,4 +1,5 @@
-// The points of the chosen ads. What is final is asked for once; each round asks from the first point on that may change.
+// The points of the chosen ads. What is final is asked for once; each round asks from the first point on that may
+// change.
 
 export class Points {
   /** What the points are of: another window or region has other points. */
@@ -59,6 +60,9 @@ export class Points {
       }
     }
     const sorted = [...times].sort((one, other) => one - other);
-    return { times: sorted, points: ads.map((ad) => sorted.map((time) => this.#ads.get(ad)?.points.get(time) ?? null)) };
+    return {
+      times: sorted,
+      points: ads.map((ad) => sorted.map((time) => this.#ads.get(ad)?.points.get(time) ?? null)),
+    };
   }
 }

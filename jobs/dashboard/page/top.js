@@ -19,7 +19,10 @@ export class Top {
 
   show(answer, chosen) {
     const { text, utc } = clock(answer.timestamp);
-    writeTime($("top-when"), { text: answer.timestamp == null ? "" : `${text} · ${answer.final ? "final" : "provisional"}`, utc });
+    writeTime($("top-when"), {
+      text: answer.timestamp == null ? "" : `${text} · ${answer.final ? "final" : "provisional"}`,
+      utc,
+    });
     const ads = answer.data.slice(0, PLACES);
     const most = Math.max(1, ...ads.map((ad) => ad.click_count));
     const steady = this.#isUsed() && ads.every((ad) => this.#rows.has(ad.ad_id));
@@ -31,7 +34,8 @@ export class Top {
     ads.forEach((of, index) => {
       const row = this.#rows.get(of.ad_id) ?? this.#make(of.ad_id);
       this.#fill(row, of, most, chosen.includes(of.ad_id));
-      if (!steady && this.#list.children[index] !== row.item) this.#list.insertBefore(row.item, this.#list.children[index] ?? null);
+      if (!steady && this.#list.children[index] !== row.item)
+        this.#list.insertBefore(row.item, this.#list.children[index] ?? null);
     });
     $("known").replaceChildren(...ads.map((ad) => h("option", { value: ad.ad_id })));
   }
@@ -45,7 +49,14 @@ export class Top {
     const dot = h("i", { class: "dot", "aria-hidden": "true" });
     const clicks = h("span", { class: "figure" });
     const bar = h("span", { class: "bar", "aria-hidden": "true" });
-    const button = h("button", { type: "button", "aria-pressed": "false" }, bar, dot, h("span", { class: "id" }, ad), clicks);
+    const button = h(
+      "button",
+      { type: "button", "aria-pressed": "false" },
+      bar,
+      dot,
+      h("span", { class: "id" }, ad),
+      clicks,
+    );
     button.addEventListener("click", () => this.#toggle(ad));
     const row = { item: h("li", {}, button), button, dot, clicks, bar };
     this.#rows.set(ad, row);
@@ -54,7 +65,8 @@ export class Top {
 
   #fill(row, { ad_id: ad, click_count: clicks, unique_users: users }, most, isChosen) {
     write(row.clicks, count(clicks));
-    row.button.title = `${ad}: ${count(clicks)} clicks by ${count(users)} users. ${isChosen ? "Remove it from" : "Add it to"} the chart`;
+    const click = isChosen ? "Remove it from the chart" : "Add it to the chart";
+    row.button.title = `${ad}: ${count(clicks)} clicks by ${count(users)} users. ${click}`;
     row.button.setAttribute("aria-pressed", String(isChosen));
     row.dot.className = `dot ${colourClass(ad)}`;
     row.bar.style.transform = `scaleX(${clicks / most})`;

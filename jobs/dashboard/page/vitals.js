@@ -3,7 +3,13 @@
 import { $, h, write } from "./dom.js";
 import { NOTHING, ago, bytes, clock, compact, count, duration, rate } from "./format.js";
 
-const TILES = { counted: "Counted", behind: "Behind", lag: "Still to read", checkpoint: "Last checkpoint", ingest: "Taken in" };
+const TILES = {
+  counted: "Counted",
+  behind: "Behind",
+  lag: "Still to read",
+  checkpoint: "Last checkpoint",
+  ingest: "Taken in",
+};
 
 export class Vitals {
   #tiles = new Map();
@@ -35,7 +41,11 @@ export class Vitals {
     const lags = jobs.filter((job) => job.lag_unit === unit).flatMap((job) => Object.values(job.lag ?? {}));
     const all = lags.reduce((one, other) => one + other, 0);
     const value = lags.length === 0 ? NOTHING : unit === "bytes" ? bytes(all) : compact(all);
-    this.#set("lag", value, lags.length === 0 ? "\u00a0" : `${unit === "records" ? "records in " : "in "}${parts(lags.length)}`);
+    this.#set(
+      "lag",
+      value,
+      lags.length === 0 ? "\u00a0" : `${unit === "records" ? "records in " : "in "}${parts(lags.length)}`,
+    );
   }
 
   #checkpoint(now, jobs) {

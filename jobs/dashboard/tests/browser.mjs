@@ -10,10 +10,20 @@ const require = createRequire(`${WEIR_TEST_BROWSER}/`);
 const { chromium } = require("playwright-core");
 const AXE = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-const QUIET = ["disable-background-networking", "disable-component-update", "disable-gpu", "disable-quic", "disable-sync", "no-first-run"];
+const QUIET = [
+  "disable-background-networking",
+  "disable-component-update",
+  "disable-gpu",
+  "disable-quic",
+  "disable-sync",
+  "no-first-run",
+];
 
 export const launch = () =>
-  chromium.launch({ executablePath: WEIR_TEST_CHROMIUM, args: ["--no-sandbox", ...QUIET.map((option) => `--${option}`)] });
+  chromium.launch({
+    executablePath: WEIR_TEST_CHROMIUM,
+    args: ["--no-sandbox", ...QUIET.map((option) => `--${option}`)],
+  });
 
 /** A page of a browser that has seen nothing yet. `page.troubles` is what went wrong in it. */
 export async function open(browser, url, options = {}) {
@@ -25,7 +35,8 @@ export async function open(browser, url, options = {}) {
   page.on("pageerror", (error) => page.troubles.push(error.stack));
   page.on("request", (request) => {
     const other = new URL(request.url());
-    if (other.origin !== new URL(url).origin && !["data:", "blob:"].includes(other.protocol)) page.troubles.push(`request to ${other}`);
+    if (other.origin !== new URL(url).origin && !["data:", "blob:"].includes(other.protocol))
+      page.troubles.push(`request to ${other}`);
   });
   await page.goto(url);
   return page;
@@ -37,13 +48,17 @@ export async function close(page) {
   await page.context().close();
 }
 
-/** What axe finds against WCAG 2.2 AA: must be nothing. It is injected by the debugger, so that the page's policy stays. */
+/** What axe finds against WCAG 2.2 AA: must be nothing. The debugger puts it in, so that the page's policy stays. */
 export async function checkAccessibility(page, state) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() =>
-    globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
+    globalThis.axe.run(document, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    }),
   );
-  const found = violations.map(({ help, nodes }) => `${help}: ${nodes.map(({ target }) => target).join(", ")}\n  ${nodes[0].failureSummary}`);
+  const found = violations.map(
+    ({ help, nodes }) => `${help}: ${nodes.map(({ target }) => target).join(", ")}\n  ${nodes[0].failureSummary}`,
+  );
   if (found.length > 0) assert.fail(`${state} is not accessible:\n${found.join("\n")}`);
 }
 

@@ -23,6 +23,20 @@ const rows = (page) => page.locator("#ads tr th .id").allTextContents();
 const ready = (page) => page.locator("#ads tr .all-users").filter({ hasText: /\d/ }).first().waitFor();
 const parameters = (page) => new URL(page.url()).searchParams;
 
+/** Waits until `ask` answers what is expected. */
+async function comesTo(ask, expected) {
+  const deadline = Date.now() + 5000;
+  for (;;) {
+    const answer = await ask();
+    try {
+      return assert.deepEqual(answer, expected);
+    } catch (difference) {
+      if (Date.now() > deadline) throw difference;
+      await sleep(50);
+    }
+  }
+}
+
 /** A dashboard that shows counts. */
 async function dashboard(query = "", options = {}) {
   const page = await open(browser, `${weir.url}/${query}`, options);
@@ -34,7 +48,10 @@ test("it shows the top ads, what is counted, and how the job is doing", async ()
   const page = await dashboard();
   assert.equal((await rows(page)).length, 5);
   assert.deepEqual(parameters(page).getAll("ad"), await rows(page));
-  await page.locator(".tile .value", { hasText: /^[\d.,]+\/s$/ }).first().waitFor();
+  await page
+    .locator(".tile .value", { hasText: /^[\d.,]+\/s$/ })
+    .first()
+    .waitFor();
   await page.locator("#pulse[data-state=live]").waitFor();
   await page.getByText("adds up").waitFor();
   await page.locator(".tile", { hasText: "Counted" }).locator(".value", { hasText: "/s" }).waitFor({ timeout: 40_000 });
@@ -47,16 +64,22 @@ test("its figures are the server's", async () => {
   const page = await dashboard("?last=900");
   const ad = (await rows(page))[0];
   await page.locator("#data summary").click();
-  const shown = await page.locator("#data-table tbody tr").evaluateAll((lines) => lines.map((line) => [line.cells[0].title, line.cells[1].textContent, line.lastChild.textContent]));
+  const shown = await page
+    .locator("#data-table tbody tr")
+    .evaluateAll((lines) =>
+      lines.map((line) => [line.cells[0].title, line.cells[1].textContent, line.lastChild.textContent]),
+    );
   const status = await weir.ask("/v1/status");
-  const { data } = await weir.ask(`/v1/stats?ad_id=${encodeURIComponent(ad)}&window=1m&start=${status.now - 900}&end=${status.now + 60}&fill=zero`);
+  const { data } = await weir.ask(
+    `/v1/stats?ad_id=${encodeURIComponent(ad)}&window=1m&start=${status.now - 900}&end=${status.now + 60}&fill=zero`,
+  );
   const final = shown.filter(([, , state]) => state === "final");
   for (const [utc, clicks] of final) {
     const time = Date.parse(utc.replace(" UTC", "Z").replace(" ", "T")) / 1000;
     const point = data.find(({ timestamp }) => timestamp === time);
     if (point) assert.equal(Number(clicks.replaceAll(",", "")), point.click_count, utc);
   }
-  assert.ok(shown.length > 0);
+  assert.ok(final.length > 0);
   await close(page);
 });
 
@@ -67,13 +90,13 @@ test("an ad of the top list is added and removed by clicks, and the back button 
   const ad = await button.locator(".id").textContent();
   await button.click();
   await page.locator("#ads tr", { hasText: ad }).waitFor();
-  assert.deepEqual(parameters(page).getAll("ad"), [...before, ad]);
+  await comesTo(() => parameters(page).getAll("ad"), [...before, ad]);
   await page.getByRole("button", { name: `Remove ${before[0]}` }).click();
-  assert.deepEqual(await rows(page), [...before.slice(1), ad]);
+  await comesTo(() => rows(page), [...before.slice(1), ad]);
   await page.goBack();
-  assert.deepEqual(await rows(page), [...before, ad]);
+  await comesTo(() => rows(page), [...before, ad]);
   await page.goBack();
-  assert.deepEqual(await rows(page), before);
+  await comesTo(() => rows(page), before);
   await close(page);
 });
 
@@ -83,7 +106,7 @@ test("any ad can be added by its id, markup included, and eight are the most", a
     await page.getByLabel("Ad id").fill(id);
     await page.keyboard.press("Enter");
   }
-  assert.equal((await rows(page)).length, 8);
+  await comesTo(async () => (await rows(page)).length, 8);
   assert.equal((await rows(page))[1], "<b>bold</b>");
   await page.getByLabel("Ad id").fill("one too many");
   await page.getByRole("button", { name: "Add", exact: true }).click();
@@ -101,7 +124,10 @@ test("window, range and what is shown are in the address, and there again after 
   await page.locator("#range").getByText("6 h").click();
   await page.locator("#show").getByText("Users").click();
   const query = parameters(page);
-  assert.deepEqual([query.get("window"), query.get("last"), query.get("show")], ["5m", "21600", "users"]);
+  assert.deepEqual(
+    ["window", "last", "show"].map((name) => query.get(name)),
+    ["5m", "21600", "users"],
+  );
   await page.reload();
   await ready(page);
   assert.deepEqual(await rows(page), ads);
@@ -115,19 +141,20 @@ test("window, range and what is shown are in the address, and there again after 
 });
 
 test("a range of one's own is picked in a dialog, or by dragging over the chart", async () => {
-  const page = await dashboard();
+  const page = await dashboard("?last=3600");
   await page.locator("#range").getByText("Custom…").click();
   await page.getByRole("dialog").getByLabel("From").fill("2026-01-01T10:00");
   await page.getByRole("dialog").getByLabel("To").fill("2026-01-01T12:00");
   await page.getByRole("button", { name: "Show" }).click();
-  const query = parameters(page);
-  assert.equal(query.get("end") - query.get("start"), 7200);
+  await comesTo(() => parameters(page).get("end") - parameters(page).get("start"), 7200);
   await page.goBack();
+  await comesTo(() => parameters(page).get("last"), "3600");
   const { x, y, width, height } = await page.locator("#plot .u-over").boundingBox();
   await page.mouse.move(x + width * 0.4, y + height / 2);
   await page.mouse.down();
   await page.mouse.move(x + width * 0.7, y + height / 2, { steps: 5 });
   await page.mouse.up();
+  await page.waitForURL(/start=/);
   const zoomed = parameters(page);
   const seconds = zoomed.get("end") - zoomed.get("start");
   assert.ok(seconds > 900 && seconds < 1300, `${seconds} s of an hour`);
@@ -159,19 +186,34 @@ test("everything is reached and seen with the keyboard alone", async () => {
       const element = document.activeElement;
       const seen = element.type === "radio" ? element.nextElementSibling : element;
       const { outlineStyle } = getComputedStyle(seen);
-      return { name: element.id || element.getAttribute("aria-label") || element.textContent.trim(), isSeen: outlineStyle !== "none" || element.matches(".skip"), isBody: element === document.body };
+      return {
+        name: element.id || element.getAttribute("aria-label") || element.textContent.trim(),
+        isSeen: outlineStyle !== "none" || element.matches(".skip"),
+        isBody: element === document.body,
+      };
     });
     if (stop.isBody) break;
     assert.ok(stop.isSeen, `no focus is seen on ${stop.name}`);
     reached.push(stop.name);
   }
-  const expected = ["Skip to the counts", "zone", "theme", "show-clicks", "window-1m", "range-3600", "plot", "ad", ...(await rows(page)).map((ad) => `Remove ${ad}`)];
-  for (const name of expected) assert.ok(reached.includes(name), `${name} is not reached by Tab: ${reached.join(", ")}`);
+  const expected = [
+    "Skip to the counts",
+    "zone",
+    "theme",
+    "show-clicks",
+    "window-1m",
+    "range-900",
+    "plot",
+    "ad",
+    ...(await rows(page)).map((ad) => `Remove ${ad}`),
+  ];
+  for (const name of expected)
+    assert.ok(reached.includes(name), `${name} is not reached by Tab: ${reached.join(", ")}`);
   assert.equal(reached.filter((name) => /^ad/.test(name)).length > 5, true, reached.join(", "));
 
   await page.locator("#window-1m").focus();
   await page.keyboard.press("ArrowRight");
-  assert.equal(parameters(page).get("window"), "5m");
+  await comesTo(() => parameters(page).get("window"), "5m");
   await page.keyboard.press("ArrowLeft");
   await page.locator("#moment", { hasText: "newest" }).waitFor();
   await page.locator("#plot").focus();
@@ -200,22 +242,32 @@ test("a phone shows all of it without scrolling sideways", async () => {
 
 test("nothing moves while it updates, and nothing is animated for those who want that", async () => {
   const page = await dashboard("", { reducedMotion: "reduce" });
-  const moved = await page.evaluate(() => new Promise((done) => {
-    let sum = 0;
-    new PerformanceObserver((list) => list.getEntries().forEach((entry) => (sum += entry.value))).observe({ type: "layout-shift" });
-    setTimeout(() => done(sum), 7000);
-  }));
-  assert.ok(moved < 0.001, `layout shift ${moved}`);
+  // Ads that overtake each other change places in the list of top ads; apart from those nothing goes up or down.
+  const moved = await page.evaluate(
+    () =>
+      new Promise((done) => {
+        const seen = [];
+        new PerformanceObserver((list) => {
+          for (const { node, previousRect, currentRect } of list.getEntries().flatMap((entry) => entry.sources)) {
+            const element = node?.parentElement?.closest("*");
+            if (previousRect.top !== currentRect.top && !element?.closest("#top")) seen.push(element?.outerHTML);
+          }
+        }).observe({ type: "layout-shift" });
+        setTimeout(() => done(seen), 7000);
+      }),
+  );
+  assert.deepEqual(moved, []);
   assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
   await close(page);
 });
 
 test("a hidden tab asks nothing", async () => {
   const page = await dashboard();
-  const hide = (hidden) => page.evaluate((value) => {
-    Object.defineProperty(document, "hidden", { configurable: true, get: () => value });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, hidden);
+  const hide = (hidden) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => value });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
   await hide(true);
   await sleep(2500);
   let asked = 0;
@@ -242,7 +294,13 @@ test("it asks for an API key, and sends it from then on", async () => {
   const page = await dashboard();
   await page.route("**/v1/**", (route) => {
     if (route.request().headers().authorization === "Bearer the key") return route.continue();
-    const problem = { type: "urn:weir:problem:unauthorized", title: "Unauthorized", status: 401, detail: "this server wants an API key", reason: "unauthorized" };
+    const problem = {
+      type: "urn:weir:problem:unauthorized",
+      title: "Unauthorized",
+      status: 401,
+      detail: "this server wants an API key",
+      reason: "unauthorized",
+    };
     return route.fulfill({ status: 401, contentType: "application/problem+json", body: JSON.stringify(problem) });
   });
   await page.getByText("this server wants an API key").waitFor();
@@ -251,7 +309,10 @@ test("it asks for an API key, and sends it from then on", async () => {
   await page.keyboard.press("Enter");
   await page.waitForResponse((answer) => answer.url().includes("/v1/status") && answer.ok());
   assert.equal(await page.locator("#key-dialog").isVisible(), false);
-  assert.ok(page.troubles.every((trouble) => trouble.includes("401")), page.troubles.join("\n"));
+  assert.ok(
+    page.troubles.every((trouble) => trouble.includes("401")),
+    page.troubles.join("\n"),
+  );
   await page.context().close();
 });
 
@@ -266,8 +327,16 @@ test("a partial answer is marked, and a refusal is shown in the server's words",
   await page.unroute("**/v1/stats?**");
   await page.locator("#partial").waitFor({ state: "hidden" });
   assert.deepEqual(page.troubles, []);
-  const problem = { type: "urn:weir:problem:too_long", title: "Bad Request", status: 400, detail: "at most 5000 windows at once", reason: "too_long" };
-  await page.route("**/v1/stats?**", (route) => route.fulfill({ status: 400, contentType: "application/problem+json", body: JSON.stringify(problem) }));
+  const problem = {
+    type: "urn:weir:problem:too_long",
+    title: "Bad Request",
+    status: 400,
+    detail: "at most 5000 windows at once",
+    reason: "too_long",
+  };
+  await page.route("**/v1/stats?**", (route) =>
+    route.fulfill({ status: 400, contentType: "application/problem+json", body: JSON.stringify(problem) }),
+  );
   await page.getByText("at most 5000 windows at once").waitFor();
   await page.context().close();
 });
@@ -286,7 +355,10 @@ test("a server that is killed is noticed, what was there stays, and it goes on b
   await page.locator("#toast").waitFor({ state: "hidden", timeout: 30_000 });
   await page.locator("#pulse[data-state=live]").waitFor({ timeout: 30_000 });
   assert.match(await page.locator("#spoken").textContent(), /answers again/);
-  assert.ok(page.troubles.every((trouble) => /ERR_|503/.test(trouble)), page.troubles.join("\n"));
+  assert.ok(
+    page.troubles.every((trouble) => /ERR_|503/.test(trouble)),
+    page.troubles.join("\n"),
+  );
   await page.context().close();
 });
 

@@ -28,11 +28,26 @@ export class Weir {
   /** Starts it, or starts it again where it was. */
   async begin() {
     const { folder, port, demo } = this;
-    const options = [...(demo ? ["--demo"] : []), "--data", join(folder, "data"), "-D", `ingest.listen=127.0.0.1:${port}`];
+    const options = [
+      ...(demo ? ["--demo"] : []),
+      "--data",
+      join(folder, "data"),
+      "-D",
+      `ingest.listen=127.0.0.1:${port}`,
+    ];
     this.#process = spawn(process.env.WEIR, ["up", ...options], { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
     this.#process.stderr.on("data", (text) => (this.#log += text));
-    await until("the job is ready", async () => (await this.ask("/v1/status")).jobs[0].ready, () => this.#log);
-    if (demo) await until("ads are counted", async () => (await this.ask("/v1/top?window=1m&limit=10")).data.length >= 8, () => this.#log);
+    await until(
+      "the job is ready",
+      async () => (await this.ask("/v1/status")).jobs[0].ready,
+      () => this.#log,
+    );
+    if (demo)
+      await until(
+        "ads are counted",
+        async () => (await this.ask("/v1/top?window=1m&limit=10")).data.length >= 8,
+        () => this.#log,
+      );
   }
 
   async ask(path) {

@@ -73,7 +73,8 @@ mod tests {
                 let inside = (start..start + asked).contains(&at) && hot.is_none_or(|hot| at < hot);
                 prop_assert_eq!(of.len(), usize::from(inside));
                 let in_warm = warm.is_some_and(|warm| warm.from_ms <= at && at + length <= warm.until_ms);
-                prop_assert!(!inside || of == [if in_warm { Stored::Warm } else { Stored::Cold }]);
+                let expected = if in_warm { Stored::Warm } else { Stored::Cold };
+                prop_assert!(!inside || of == [expected]);
             }
         }
     }
