@@ -43,7 +43,7 @@ impl Server {
             fixed.into_iter().chain([url]).chain(definitions.iter().map(|text| (*text).to_owned())).collect();
         let config = IngestConfig::load(None, &definitions).unwrap();
         let watched = Watched { folder: Some(folder.path().to_owned()), lag, ..Watched::default() };
-        let ingest = Ingest::start(config, log, watched).unwrap();
+        let ingest = Ingest::start(config, log, watched, None).unwrap();
         Self { address: ingest.address(), folder, ingest: Some(ingest) }
     }
 
