@@ -47,7 +47,7 @@ impl Manifests {
     /// of the job that the table has: files are shown only after the manifest that lists them.
     pub(super) fn newest(&self, in_table: Option<u64>) -> Result<Option<StoredTruth>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.since.is_some_and(|since| since.elapsed() < FRESH) {
+        if known.since.is_none_or(|since| since.elapsed() >= FRESH) {
             known.look(in_table)?;
         }
         Ok(known.newest.map(|(_, truth)| truth))

@@ -11,8 +11,12 @@ use crate::ingest;
 
 /// The document as JSON; with ingest's paths where those are served on the same port.
 pub(crate) fn document(with_ingest: bool) -> String {
-    let document = Document::openapi();
-    let document = if with_ingest { ingest::openapi().merge_from(document) } else { document };
+    let mut document = Document::openapi();
+    if with_ingest {
+        document = document.merge_from(ingest::openapi());
+        document.info.title = "Weir".to_owned();
+        document.info.description = Some("Takes ad clicks, and says how many there were.".to_owned());
+    }
     // A document of the library's own types is always JSON.
     document.to_pretty_json().unwrap_or_default()
 }

@@ -7,3 +7,7 @@ mod process;
 mod protocol;
 mod tiers;
 mod truth;
+mod warm;
+
+#[path = "../../../connectors/tests/clickhouse_engines/mod.rs"]
+mod clickhouse_engines;

@@ -14,16 +14,16 @@ const SETTINGS: &str = "\
 [tables]\nurl = \"data/tables/\"\nroll_interval = \"3s\"\n";
 
 const LIVE: Demand = Demand { partial: false, all_final: false };
-const ENDED: Demand = Demand { partial: false, all_final: true };
+pub const ENDED: Demand = Demand { partial: false, all_final: true };
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("job.toml"), SETTINGS).unwrap();
     folder
 }
 
 /// Clicks of half an hour, until now, with a known right answer.
-fn generate(folder: &Path, to: &str) -> Truth {
+pub fn generate(folder: &Path, to: &str) -> Truth {
     let fixed = ["generate", "--to", to, "--oracle", "oracle.ndjson", "--clicks", "40000", "--ads", "150"];
     let stream = ["--users", "4000", "--bytes", "300", "--events-per-second", "22", "--duplicates", "0.03"];
     let more: &[&str] = if to.starts_with("http") { &["--retry", "100s"] } else { &["--partitions", "3"] };
@@ -38,7 +38,7 @@ fn up(folder: &Path, listen: SocketAddr) -> Process {
     process
 }
 
-fn serve(folder: &Path, jobs: &[SocketAddr]) -> (Process, SocketAddr) {
+pub fn serve(folder: &Path, jobs: &[SocketAddr]) -> (Process, SocketAddr) {
     let address = free_address();
     let listen = format!("serve.listen={address}");
     let jobs: Vec<String> = jobs.iter().map(|job| format!("http://{job}")).collect();
@@ -54,7 +54,7 @@ fn now() -> i64 {
 }
 
 /// Top lists and unique users say what the windows say.
-fn check_top_and_uniques(truth: &Truth, address: SocketAddr) {
+pub fn check_top_and_uniques(truth: &Truth, address: SocketAddr) {
     for window in ["1m", "5m", "1h"] {
         for start in truth.starts(window).into_iter().step_by(4) {
             let answer = get(address, &format!("/v1/top?window={window}&at={}&limit=7", start + 5));

@@ -107,6 +107,12 @@ impl Truth {
         ads
     }
 
+    /// The start of an ad's first minute with clicks.
+    pub fn start_of(&self, ad: &str) -> i64 {
+        let of_ad = self.windows.keys().filter(|(window, name, _)| window == "1m" && name == ad);
+        of_ad.map(|(_, _, start)| *start).min().unwrap()
+    }
+
     /// The starts of a length of windows.
     pub fn starts(&self, window: &str) -> BTreeSet<i64> {
         self.windows.keys().filter(|(length, _, _)| length == window).map(|(_, _, start)| *start).collect()

@@ -115,7 +115,7 @@ impl Scanner {
 /// splitting would read it again for each piece.
 fn pieces(group: &GroupIndex, selection: Selection) -> Vec<Selection> {
     let has_pages = |&column: &Column| group.chunk(column).is_none_or(|chunk| !chunk.pages.is_empty());
-    if selection.is_empty() || !Column::ALL.iter().all(|column| has_pages(column)) {
+    if selection.is_empty() || !Column::ALL.iter().all(has_pages) {
         return if selection.is_empty() { Vec::new() } else { vec![selection] };
     }
     let mut pieces = vec![Selection::new()];
