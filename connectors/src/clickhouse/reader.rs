@@ -1,8 +1,8 @@
 //! Answers questions about windows from `clicks_agg`.
 //!
 //! Before a merge a window may have several rows, and the one with the largest revision counts. `argMax` over the question's
-//! own rows finds it; `FINAL` does the same at 1.5 to 3.5 times the cost, most for the top list, on the oldest server
-//! as on the newest (9 million rows, three revisions a window, no merge).
+//! own rows finds it; `FINAL` does the same at 1.5 to 3.5 times the cost on the current engine, most for the top list
+//! (9 million rows, three revisions a window, no merge).
 //!
 //! Values are bound by the client, which escapes them: no ad's name is ever a part of the SQL.
 
