@@ -168,6 +168,7 @@ impl Queries {
         let at_ms = params.optional_time_ms("at")?;
         let (region, limit) = (params.region()?, params.limit()?);
         params.finish()?;
+        let given = at_ms.is_some();
         let at_ms = match at_ms {
             Some(at_ms) => Some(at_ms),
             // The newest window that is not in the future of the clicks.
@@ -177,8 +178,14 @@ impl Queries {
             let list = TopList { window: window.as_str(), timestamp: None, is_final: false, data: Vec::new() };
             return Ok(Made { data: encoded(&list), truth: self.engine.truth().await?, is_final: false });
         };
-        let start_ms = window.start_of(at_ms);
-        let top = self.engine.top(TopQuery { window, start_ms, region: region.clone(), limit }).await?;
+        let mut start_ms = window.start_of(at_ms);
+        let question = |start_ms| TopQuery { window, start_ms, region: region.clone(), limit };
+        let mut top = self.engine.top(question(start_ms)).await?;
+        if top.ads.is_empty() && !given {
+            // The watermark is behind the newest clicks: the first ones of all may be in the next window.
+            start_ms += window.length_ms();
+            top = self.engine.top(question(start_ms)).await?;
+        }
         let ads = top.ads.iter().map(|ad| Arc::clone(&ad.ad_id)).collect::<Vec<_>>();
         let query = WindowQuery { ads, window, start_ms, end_ms: start_ms + 1, region, sketches: false };
         // No ads would be all ads.
