@@ -22,7 +22,7 @@ WRK_RANDOM = """
 local seed = %d
 init = function(args) math.randomseed(seed + tonumber(tostring({}):sub(8), 16) %% 100000) end
 request = function()
-  return wrk.format("GET", string.format(%s, math.random(0, %d)))
+  return wrk.format("GET", string.format(%s, math.random(0, %d), math.random(%d, %d)))
 end
 """
 
@@ -96,9 +96,10 @@ def freshness(port, weir, folder, rate):
         [weir, "generate", "--to", to, "--clicks", str(rate * 60), "--rate", str(rate), "--ads", str(ADS), "--output", "json"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(5)
+    due = time.time()
 
     def one(number):
-        time.sleep(number * 0.15)
+        time.sleep(max(0, due + number * 0.15 - time.time()))
         now = int(time.time())
         ad = f"fresh-{number}"
         click = json.dumps({"ad_id": ad, "user_id": "u", "timestamp": now})
@@ -137,11 +138,13 @@ def main():
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     now = int(time.time())
     hour = f"window=1m&start={now - 3600}&end={now}"
-    random_ad = lambda rest: WRK_RANDOM % (7, json.dumps(f"/v1/stats?ad_id=ad-%08d&{rest}"), ADS - 1)
+    # Another end is another question, though its windows may be the same: of many ends hardly an answer is kept.
+    random_ad = lambda start, first_end, last_end: WRK_RANDOM % (
+        7, json.dumps(f"/v1/stats?ad_id=ad-%08d&window=1m&start={start}&end=%d"), ADS - 1, first_end, last_end)
     time.sleep(3)
     rows = [
         wrk(up, folder, "hot, the same question", port, options.seconds, f"/v1/stats?ad_id=ad-00000000&{hour}"),
-        wrk(up, folder, "hot, a random ad", port, options.seconds, "/", random_ad(hour)),
+        wrk(up, folder, "hot, a random ad", port, options.seconds, "/", random_ad(now - 3600, now, now)),
         wrk(up, folder, "hot, the top list", port, options.seconds, "/v1/top?window=1m&limit=10"),
         freshness(port, weir, folder, options.rate),
     ]
@@ -149,8 +152,7 @@ def main():
     job = f"{folder}/job.toml"
     open(job, "w").write('[job]\nname = "clicks"\n[checkpoint]\nurl = "data/checkpoints/"\n[tables]\nurl = "data/tables/"\n')
     serve = start([weir, "serve", "job.toml", "-D", f"serve.listen=127.0.0.1:{tables_port}"], folder, tables_port)
-    old = f"window=1m&start={now - 7000}&end={now - 3400}"
-    rows.append(wrk(serve, folder, "cold, a random ad", tables_port, options.seconds, "/", random_ad(old), connections=4))
+    rows.append(wrk(serve, folder, "cold, a random ad", tables_port, options.seconds, "/", random_ad(now - 7000, now - 5000, now - 3400), connections=4))
     stop(serve)
     stop(up)
     print(f"{'question':<36} {'a second':>9} {'p50 ms':>8} {'p99 ms':>8} {'cores':>6}")
