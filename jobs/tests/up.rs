@@ -3,15 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long anything may take before a test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(120);
+#[path = "serve/process.rs"]
+mod process;
+
+use process::{PATIENCE, free_address, succeeds, weir};
 
 /// Windows close soon, and epochs are short.
 const SETTINGS: &str = "\
@@ -80,18 +82,6 @@ impl Drop for Up {
     }
 }
 
-fn weir(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.args(arguments).current_dir(folder);
-    command
-}
-
-#[track_caller]
-fn succeeds(output: &Output) {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{out}\n{err}");
-}
-
 /// Posts clicks with a known right answer.
 fn generator(folder: &Path, address: SocketAddr, more: &[&str]) -> Command {
     let to = format!("http://{address}");
@@ -105,10 +95,6 @@ fn generator(folder: &Path, address: SocketAddr, more: &[&str]) -> Command {
 fn finish_and_verify(folder: &Path) {
     succeeds(&weir(folder, &["run", "job.toml"]).output().unwrap());
     succeeds(&weir(folder, &["verify", "job.toml", "--oracle", "oracle.ndjson"]).output().unwrap());
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn folder() -> tempfile::TempDir {

@@ -11,7 +11,6 @@
 mod assets;
 mod negotiate;
 
-use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
@@ -33,19 +32,19 @@ pub fn page(path: &str, request: &HeaderMap) -> Option<Answer> {
 }
 
 fn answer(asset: &'static Asset, request: &HeaderMap) -> Answer {
-    let gzip = negotiate::takes_gzip(request);
-    let (body, etag) = if gzip { (asset.gzip, asset.gzip_etag) } else { (asset.plain, asset.etag) };
-    let mut answer = Response::new(Full::new(Bytes::from_static(body)));
-    if negotiate::has(request, etag) {
+    let takes_gzip = negotiate::takes_gzip(request);
+    let file = if takes_gzip { asset.gzip() } else { asset.plain() };
+    let mut answer = Response::new(Full::new(file.body.clone()));
+    if negotiate::has(request, &file.etag) {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         *answer.body_mut() = Full::default();
     } else {
         set(&mut answer, CONTENT_TYPE, asset.media_type);
-        if gzip {
+        if takes_gzip {
             set(&mut answer, CONTENT_ENCODING, "gzip");
         }
     }
-    set(&mut answer, ETAG, etag);
+    answer.headers_mut().insert(ETAG, file.etag.clone());
     set(&mut answer, CACHE_CONTROL, "no-cache");
     set(&mut answer, VARY, "accept-encoding");
     set(&mut answer, CONTENT_SECURITY_POLICY, POLICY);

@@ -1,6 +1,6 @@
 //! What a browser takes, and what it has.
 
-use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, IF_NONE_MATCH};
+use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 
 /// Whether gzip is among the encodings that are taken.
 pub(super) fn takes_gzip(request: &HeaderMap) -> bool {
@@ -16,7 +16,7 @@ pub(super) fn takes_gzip(request: &HeaderMap) -> bool {
 }
 
 /// Whether a file with this tag is there already.
-pub(super) fn has(request: &HeaderMap, etag: &str) -> bool {
+pub(super) fn has(request: &HeaderMap, etag: &HeaderValue) -> bool {
     members(request, IF_NONE_MATCH).any(|member| member == "*" || member.trim_start_matches("W/") == etag)
 }
 

@@ -20,7 +20,7 @@ fn get(path: &str, request: &HeaderMap) -> (StatusCode, HeaderMap, Vec<u8>) {
 
 #[test]
 fn each_file_is_the_same_plain_and_gzipped() {
-    for asset in assets::ALL {
+    for asset in &assets::ALL {
         let (status, head, plain) = get(asset.path, &HeaderMap::new());
         assert_eq!((status, head.get(CONTENT_ENCODING)), (StatusCode::OK, None), "{}", asset.path);
         let (_, head, gzip) = get(asset.path, &headers(&[(ACCEPT_ENCODING, "br, gzip;q=0.5")]));
@@ -28,6 +28,19 @@ fn each_file_is_the_same_plain_and_gzipped() {
         let mut unpacked = Vec::new();
         GzDecoder::new(&gzip[..]).read_to_end(&mut unpacked).unwrap();
         assert!(unpacked == plain && !plain.is_empty(), "{}", asset.path);
+    }
+}
+
+#[test]
+fn every_file_of_the_page_is_served() {
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/dashboard/page")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let path = match name.as_str() {
+            "index.html" => "/".to_owned(),
+            "docs.html" => "/docs".to_owned(),
+            other => format!("/assets/{other}"),
+        };
+        assert!(page(&path, &HeaderMap::new()).is_some(), "{name} is in no list");
     }
 }
 

@@ -14,6 +14,7 @@ pub mod client;
 pub mod cors;
 mod inflate;
 mod open_files;
+pub(crate) mod openapi;
 pub mod problem;
 mod proxy_protocol;
 mod server;

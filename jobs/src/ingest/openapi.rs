@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use super::verdict::{BatchVerdict, ClickStatus, ClickVerdict, RejectedClick};
+use crate::http::openapi::Health;
 use crate::http::problem::ProblemBody;
 
 /// The document as JSON.
@@ -14,7 +15,7 @@ pub(super) fn text() -> String {
 
 /// The document.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    Document::openapi().merge_from(Health::openapi())
 }
 
 #[derive(OpenApi)]
@@ -25,7 +26,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
                        sending a request again is always safe.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    paths(post_clicks, livez, readyz, metrics),
+    paths(post_clicks),
     components(schemas(Click, ClickVerdict, ClickStatus, BatchVerdict, AnyVerdict, RejectedClick, ProblemBody))
 )]
 struct Document;
@@ -102,29 +103,3 @@ enum AnyVerdict {
 )]
 #[allow(dead_code, reason = "it only carries the description")]
 fn post_clicks() {}
-
-/// Whether the process is alive. Asks nothing else.
-#[utoipa::path(get, path = "/livez", responses((status = 200, description = "It is", content_type = "text/plain")))]
-#[allow(dead_code, reason = "it only carries the description")]
-fn livez() {}
-
-/// Whether the process can take clicks now: its log answers, and nothing is too far behind.
-#[utoipa::path(
-    get,
-    path = "/readyz",
-    responses(
-        (status = 200, description = "It can", content_type = "text/plain"),
-        (status = 503, description = "It cannot, and why", content_type = "text/plain")
-    )
-)]
-#[allow(dead_code, reason = "it only carries the description")]
-fn readyz() {}
-
-/// Figures in the Prometheus text format, prefix `weir_ingest_`.
-#[utoipa::path(
-    get,
-    path = "/metrics",
-    responses((status = 200, description = "The figures", content_type = "application/openmetrics-text"))
-)]
-#[allow(dead_code, reason = "it only carries the description")]
-fn metrics() {}

@@ -6,12 +6,13 @@ use super::answers::{
     AdStats, AdsStats, AllSeries, CheckpointStatus, IngestStatus, JobStatus, Point, Series, Stats, Status, TierStatus,
     Top, TopEntry, TopList, Truth, UniqueUsers, Uniques,
 };
+use crate::http::openapi::{Health, Refusals};
 use crate::http::problem::ProblemBody;
 use crate::ingest;
 
 /// The document as JSON; with ingest's paths where those are served on the same port.
 pub(crate) fn document(with_ingest: bool) -> String {
-    let mut document = Document::openapi();
+    let mut document = Document::openapi().merge_from(Health::openapi());
     if with_ingest {
         document = document.merge_from(ingest::openapi());
         document.info.title = "Weir".to_owned();
@@ -28,7 +29,7 @@ pub(crate) fn document(with_ingest: bool) -> String {
         description = "Clicks and distinct users per ad and window, from the current minute to years ago.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    paths(stats, top, uniques, status, livez, readyz, metrics),
+    paths(stats, top, uniques, status),
     components(schemas(
         AdStats,
         AdsStats,
@@ -67,14 +68,7 @@ struct Document;
     responses(
         (status = 200, description = "One series, or several where ad_id is repeated", body = Stats),
         (status = 304, description = "The answer is the one with the ETag that was sent"),
-        (status = 400, description = "A parameter is missing, wrong or unknown, or too much is asked for",
-         body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or one that is not known", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 405, description = "Neither GET nor HEAD", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 503, description = "The tables cannot be read at this moment", body = ProblemBody,
-         content_type = "application/problem+json")
+        Refusals<'static>
     )
 )]
 #[allow(dead_code, reason = "it only carries the description")]
@@ -94,14 +88,7 @@ fn stats() {}
     responses(
         (status = 200, description = "The ads, most clicks first", body = Top),
         (status = 304, description = "The answer is the one with the ETag that was sent"),
-        (status = 400, description = "A parameter is missing, wrong or unknown, or too much is asked for",
-         body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or one that is not known", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 405, description = "Neither GET nor HEAD", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 503, description = "The tables cannot be read at this moment", body = ProblemBody,
-         content_type = "application/problem+json")
+        Refusals<'static>
     )
 )]
 #[allow(dead_code, reason = "it only carries the description")]
@@ -120,14 +107,7 @@ fn top() {}
     responses(
         (status = 200, description = "Distinct users of all minutes together", body = Uniques),
         (status = 304, description = "The answer is the one with the ETag that was sent"),
-        (status = 400, description = "A parameter is missing, wrong or unknown, or too much is asked for",
-         body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or one that is not known", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 405, description = "Neither GET nor HEAD", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 503, description = "The tables cannot be read at this moment", body = ProblemBody,
-         content_type = "application/problem+json")
+        Refusals<'static>
     )
 )]
 #[allow(dead_code, reason = "it only carries the description")]
@@ -139,39 +119,8 @@ fn uniques() {}
     path = "/v1/status",
     responses(
         (status = 200, description = "How everything is", body = Status),
-        (status = 400, description = "There are no parameters", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 401, description = "No API key, or one that is not known", body = ProblemBody,
-         content_type = "application/problem+json"),
-        (status = 405, description = "Neither GET nor HEAD", body = ProblemBody,
-         content_type = "application/problem+json")
+        Refusals<'static>
     )
 )]
 #[allow(dead_code, reason = "it only carries the description")]
 fn status() {}
-
-/// Whether the process is alive. Asks nothing else.
-#[utoipa::path(get, path = "/livez", responses((status = 200, description = "It is", content_type = "text/plain")))]
-#[allow(dead_code, reason = "it only carries the description")]
-fn livez() {}
-
-/// Whether questions can be answered.
-#[utoipa::path(
-    get,
-    path = "/readyz",
-    responses(
-        (status = 200, description = "They can", content_type = "text/plain"),
-        (status = 503, description = "They cannot, and why", content_type = "text/plain")
-    )
-)]
-#[allow(dead_code, reason = "it only carries the description")]
-fn readyz() {}
-
-/// Figures in the Prometheus text format, prefix `weir_`.
-#[utoipa::path(
-    get,
-    path = "/metrics",
-    responses((status = 200, description = "The figures", content_type = "application/openmetrics-text"))
-)]
-#[allow(dead_code, reason = "it only carries the description")]
-fn metrics() {}

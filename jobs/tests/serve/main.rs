@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod day;
 mod fuzz;
 mod process;
 mod protocol;

@@ -1,5 +1,7 @@
 //! Weir's processes, and questions to them.
 
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

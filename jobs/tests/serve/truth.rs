@@ -99,6 +99,16 @@ impl Truth {
         differences
     }
 
+    /// Rows of all windows, as another engine has read them.
+    #[track_caller]
+    pub fn check_rows(&self, rows: &BTreeMap<(String, String, i64), (u64, u64)>) {
+        assert_eq!(rows.len(), self.windows.len());
+        for (key, (clicks, users)) in &self.windows {
+            let (found, found_users) = rows.get(key).unwrap_or_else(|| panic!("{key:?} is missing"));
+            assert!(found == clicks && close(*found_users, *users), "{key:?}: {found} instead of {clicks}");
+        }
+    }
+
     /// The ads of a window with the most clicks first.
     pub fn top(&self, window: &str, start: i64) -> Vec<(String, u64)> {
         let of_window = self.windows.iter().filter(|((length, _, at), _)| length == window && *at == start);
