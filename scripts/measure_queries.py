@@ -128,6 +128,7 @@ def main():
     arguments.add_argument("--seconds", type=int, default=10)
     arguments.add_argument("--rate", type=int, default=10_000)
     arguments.add_argument("--json")
+    arguments.add_argument("--clickhouse", help="the URL of a server, to measure the warm tier")
     options = arguments.parse_args()
     folder, weir = options.folder, options.weir
     port, tables_port = free_port(), free_port()
@@ -154,7 +155,20 @@ def main():
     serve = start([weir, "serve", "job.toml", "-D", f"serve.listen=127.0.0.1:{tables_port}"], folder, tables_port)
     rows.append(wrk(serve, folder, "cold, a random ad", tables_port, options.seconds, "/", random_ad(now - 7000, now - 5000, now - 3400), connections=4))
     stop(serve)
-    stop(up)
+    if options.clickhouse:
+        open(job, "a").write(f'[clickhouse]\nurl = "{options.clickhouse}"\n[source]\nkind = "ndjson"\nurl = "data/log/"\n')
+        stop(up)
+        subprocess.run([weir, "clickhouse", "rebuild", "job.toml"], cwd=folder, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        serve = start([weir, "serve", "job.toml", "-D", f"serve.listen=127.0.0.1:{tables_port}"], folder, tables_port)
+        tiers = json.loads(ask(tables_port, "/v1/status")[1])["tiers"]
+        if tiers[1]["state"] != "ok":
+            sys.exit(f"ClickHouse does not answer: {tiers}")
+        rows.append(wrk(serve, folder, "warm, a random ad", tables_port, options.seconds, "/",
+                        random_ad(now - 7000, now - 5000, now - 3400), connections=8))
+        stop(serve)
+    else:
+        stop(up)
     print(f"{'question':<36} {'a second':>9} {'p50 ms':>8} {'p99 ms':>8} {'cores':>6}")
     for row in rows:
         print(f"{row['what']:<36} {row['per_second']:>9} {row['p50_ms']:>8} {row['p99_ms']:>8} {row.get('cores', ''):>6}")

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
 use weir_checkpoints::{Journal, JournalError, Manifest, Names, Store};
-use weir_dataflow::{SinkError, WindowRow};
+use weir_dataflow::{SinkError, Window, WindowQuery, WindowRow};
 
 use super::client::Server;
 use super::progress::{self, Coverage, Progress, expired_before_ms, until_ms};
 use super::rows::Body;
 use super::schema::{self, Features};
 use super::{ClickHouseConfig, ClickHouseError};
-use crate::delta::scan;
+use crate::delta::{DeltaReader, DeltaReaderLimits, ReadError, held_back};
 
 /// How large an insert is, packed.
 const INSERT_BYTES: usize = 16 << 20;
@@ -49,12 +49,10 @@ impl Default for Span {
 }
 
 /// How far a rebuild is.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct RebuildProgress {
-    /// Files read.
-    pub files: u64,
-    /// Of so many.
-    pub all_files: u64,
+    /// The windows that are being read; the shortest, which are most, come last.
+    pub window: Window,
     /// Rows sent.
     pub rows: u64,
 }
@@ -62,8 +60,6 @@ pub struct RebuildProgress {
 /// What a rebuild did.
 #[derive(Debug, Clone, Copy)]
 pub struct Rebuilt {
-    /// Files of the Delta table that were read.
-    pub files: u64,
     /// Rows that were inserted; they may have been there before.
     pub rows: u64,
     /// Rows whose windows have expired by the retention, or are later than ClickHouse can hold.
@@ -80,7 +76,10 @@ pub enum RebuildError {
     ClickHouse(#[from] ClickHouseError),
     /// The Delta table cannot be read.
     #[error(transparent)]
-    Table(#[from] SinkError),
+    Table(#[from] ReadError),
+    /// What was held back for it cannot be read.
+    #[error(transparent)]
+    HeldBack(#[from] SinkError),
     /// The manifests cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -98,33 +97,41 @@ pub enum RebuildError {
     Runtime(#[from] std::io::Error),
 }
 
-/// Inserts all closed windows of a span.
+/// Inserts all closed windows of a span; `tables` are in a store that has this URL.
 pub fn rebuild(
     config: &ClickHouseConfig,
     checkpoints: &Arc<dyn Store>,
-    tables: &Arc<dyn Store>,
+    tables: (&Arc<dyn Store>, &str),
     span: Span,
     mut progress: impl FnMut(RebuildProgress),
 ) -> Result<Rebuilt, RebuildError> {
     let journal = Journal::open(Arc::clone(checkpoints), Names::new(&config.job), "reader".to_owned())?;
     let manifest = journal.newest().ok_or_else(|| RebuildError::NoCheckpoint { job: config.job.clone() })?;
+    let (tables, tables_url) = tables;
     let mut rebuild = Rebuild::start(config, span)?;
-    let mut rest = Ok(());
-    scan::visit_carried(checkpoints.as_ref(), manifest, |row| rebuild.add(&row, &mut rest))?;
-    rest?;
-    let files = scan::window_files(tables, &config.job, Some(manifest))?;
-    let mut shown = RebuildProgress { files: 0, all_files: files.len() as u64, rows: rebuild.rows };
-    progress(shown);
-    for file in &files {
+    let mut outcome = Ok(());
+    held_back(checkpoints.as_ref(), manifest, |row| rebuild.add(&row, &mut outcome))?;
+    outcome?;
+    let reader = DeltaReader::open(Arc::clone(tables), DeltaReaderLimits::for_url(tables_url));
+    for window in Window::ALL.into_iter().rev() {
+        let query = WindowQuery {
+            ads: Vec::new(),
+            window,
+            start_ms: i64::MIN,
+            end_ms: span.to_ms,
+            region: None,
+            sketches: true,
+        };
         let mut outcome = Ok(());
-        scan::visit_file(tables.as_ref(), file, |row| rebuild.add(&row, &mut outcome))?;
+        reader.for_each(&query, Some(manifest), |row| {
+            rebuild.add(&row, &mut outcome);
+            progress(RebuildProgress { window, rows: rebuild.rows });
+        })?;
         outcome?;
-        (shown.files, shown.rows) = (shown.files + 1, rebuild.rows);
-        progress(shown);
     }
     rebuild.flush()?;
     let coverage = rebuild.claim(manifest)?;
-    Ok(Rebuilt { files: shown.files, rows: rebuild.rows, left_out: rebuild.left_out, coverage })
+    Ok(Rebuilt { rows: rebuild.rows, left_out: rebuild.left_out, coverage })
 }
 
 struct Rebuild<'a> {

@@ -145,12 +145,6 @@ struct State {
     newest_ms: i64,
 }
 
-/// The files that are in the table at the log's newest version.
-pub(super) fn active(log: &Log) -> Result<Vec<Add>, SinkError> {
-    let Some(version) = log.version else { return Ok(Vec::new()) };
-    Ok(replay(log, version)?.adds.into_values().collect())
-}
-
 fn replay(log: &Log, version: u64) -> Result<State, SinkError> {
     let mut state = State::default();
     let mut next = 0;

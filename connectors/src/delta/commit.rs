@@ -73,7 +73,8 @@ struct Details {
     stats: Value,
 }
 
-fn add_of(output: &OutputPart, written_ms: i64) -> Result<Add, SinkError> {
+/// A file of a manifest, as the log names it.
+pub(super) fn add_of(output: &OutputPart, written_ms: i64) -> Result<Add, SinkError> {
     let table = output.sink.as_str();
     let foreign =
         |reason: String| refused(table, format!("`{}` in the manifest is no file of it: {reason}", output.name));

@@ -46,7 +46,7 @@ fn check_one(reader: &DeltaReader, oracle: &Oracle, random: &mut SmallRng, seed:
 
 fn each_row(reader: &DeltaReader, query: &WindowQuery) -> Vec<(String, i64)> {
     let mut rows = Vec::new();
-    reader.for_each(query, |row| rows.push((row.ad_id.to_owned(), row.start_ms))).unwrap();
+    reader.for_each(query, None, |row| rows.push((row.ad_id.to_owned(), row.start_ms))).unwrap();
     rows
 }
 

@@ -48,7 +48,7 @@ fn a_missing_file_is_named() {
     for reader in [reader, place.reader()] {
         let error = reader.windows(&question()).unwrap_err();
         assert!(matches!(&error, ReadError::Missing { file } if file.ends_with(".zstd.parquet")), "{error}");
-        let error = reader.for_each(&question(), |_| ()).unwrap_err();
+        let error = reader.for_each(&question(), None, |_| ()).unwrap_err();
         assert!(matches!(&error, ReadError::Missing { .. }), "{error}");
     }
 }
@@ -89,7 +89,7 @@ fn mutate(seeds: u64, range: impl Fn(usize) -> std::ops::Range<usize>) -> u64 {
         let answer = std::panic::catch_unwind(|| {
             let reader = place.reader();
             let mut scanned = 0;
-            let scan = reader.for_each(&all_of(&[], Window::OneHour), |_| scanned += 1);
+            let scan = reader.for_each(&all_of(&[], Window::OneHour), None, |_| scanned += 1);
             (reader.windows(&question()).is_err(), scan.is_err())
         });
         let (point, scan) = answer.unwrap_or_else(|_| panic!("seed {seed}: a panic, not an error"));

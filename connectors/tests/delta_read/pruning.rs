@@ -109,7 +109,7 @@ fn a_question_for_too_much_is_refused_with_the_limit() {
     assert!(refusal.to_string().contains("150000 bytes"), "{refusal}");
     assert_eq!(reader.windows(&all_of(&["ad-000001"], Window::OneHour)).unwrap().len(), 3);
     let mut rows = 0;
-    reader.for_each(&all, |_| rows += 1).unwrap();
+    reader.for_each(&all, None, |_| rows += 1).unwrap();
     assert_eq!(rows, 3 * ADS, "a scan is bounded by itself");
 }
 

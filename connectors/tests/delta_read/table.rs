@@ -87,8 +87,14 @@ impl TableWriter {
         self.epoch + 1
     }
 
-    /// Commits rows; an ad is always one worker's.
+    /// Commits rows.
     pub(crate) fn commit(&mut self, rows: &[WindowStats]) {
+        let manifest = self.stage(rows);
+        self.show(&manifest);
+    }
+
+    /// Writes rows that a manifest lists; an ad is always one worker's.
+    pub(crate) fn stage(&mut self, rows: &[WindowStats]) -> Manifest {
         self.epoch += 1;
         for row in rows {
             let worker = row.ad_id.bytes().map(usize::from).sum::<usize>() % self.workers.len();
@@ -96,7 +102,12 @@ impl TableWriter {
         }
         let cut = Cut { epoch: Epoch(self.epoch), last: false, offsets: Vec::new() };
         let outputs = self.workers.iter_mut().flat_map(|worker| worker.stage(&cut).unwrap()().unwrap().outputs);
-        self.committer.commit(&manifest(self.epoch, outputs.collect())).unwrap();
+        manifest(self.epoch, outputs.collect())
+    }
+
+    /// Shows what a manifest lists.
+    pub(crate) fn show(&mut self, manifest: &Manifest) {
+        self.committer.commit(manifest).unwrap();
     }
 }
 

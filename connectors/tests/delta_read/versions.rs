@@ -118,7 +118,28 @@ fn files_that_vanish_under_a_question_are_looked_for_once_more() {
         assert_eq!(reader.version().unwrap().number, Some(3));
         let mut rows = 0;
         let query = WindowQuery { end_ms: DAY_MS + 120_000, ..all_of(&[], Window::OneMinute) };
-        reader.for_each(&query, |_| rows += 1).unwrap();
+        reader.for_each(&query, None, |_| rows += 1).unwrap();
         assert_eq!(rows, ADS.len());
     }
+}
+
+#[test]
+fn files_of_a_manifest_are_read_before_the_table_shows_them_and_once_when_it_does() {
+    let place = Place::local();
+    let mut writer = TableWriter::open(&place.store());
+    writer.commit(&rows_of(1));
+    let manifest = writer.stage(&rows_of(2));
+    let reader = place.reader();
+    let epochs = |manifest| {
+        let mut epochs = Vec::new();
+        reader.for_each(&all_of(&[], Window::OneMinute), manifest, |row| epochs.push(row.epoch.0)).unwrap();
+        epochs.sort_unstable();
+        epochs
+    };
+    let both = [[1; ADS.len()], [2; ADS.len()]].concat();
+    assert_eq!(epochs(None), [1; ADS.len()]);
+    assert_eq!(epochs(Some(&manifest)), both);
+    writer.show(&manifest);
+    assert_eq!(epochs(None), both);
+    assert_eq!(epochs(Some(&manifest)), both);
 }

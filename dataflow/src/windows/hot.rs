@@ -169,7 +169,7 @@ impl HotWindows {
     /// What an answer would be true for.
     #[must_use]
     pub fn progress(&self) -> HotProgress {
-        let workers = relock(&self.workers);
+        let workers = lock(&self.workers);
         let dropped = workers.values().map(|mark| mark.dropped_until_ms).max().unwrap_or(i64::MIN);
         let slowest = workers.values().min_by_key(|mark| mark.epoch);
         HotProgress {
@@ -228,7 +228,7 @@ impl HotWindows {
     pub fn counts(&self, ad_id: &str, region: Option<&str>) -> bool {
         let region = region.filter(|region| Some(*region) != self.home.as_deref());
         let group = AdKey::of(ad_id).in_region(region.map_or(Region::HOME, Region::elsewhere)).group();
-        relock(&self.workers).values().any(|mark| mark.groups.contains(group))
+        lock(&self.workers).values().any(|mark| mark.groups.contains(group))
     }
 
     pub(crate) fn settings(&self) -> HotSettings {
@@ -249,12 +249,12 @@ impl HotWindows {
         self.began_at_ms.fetch_max(closed_until_ms, Ordering::Release);
         self.set_committed(epoch.0, closed_until_ms);
         let mark = Mark { groups, epoch, watermark_ms: None, dropped_until_ms: i64::MIN };
-        relock(&self.workers).insert(worker, mark);
+        lock(&self.workers).insert(worker, mark);
     }
 
     /// A worker has counted all clicks of an epoch.
     pub(crate) fn set_epoch(&self, worker: WorkerIndex, epoch: Epoch, watermark_ms: Option<i64>) {
-        if let Some(mark) = relock(&self.workers).get_mut(&worker) {
+        if let Some(mark) = lock(&self.workers).get_mut(&worker) {
             (mark.epoch, mark.watermark_ms) = (epoch, watermark_ms);
         }
         self.changed();
@@ -262,14 +262,14 @@ impl HotWindows {
 
     /// A worker is about to drop windows that end at or before this.
     pub(crate) fn set_dropped(&self, worker: WorkerIndex, until_ms: i64) {
-        if let Some(mark) = relock(&self.workers).get_mut(&worker) {
+        if let Some(mark) = lock(&self.workers).get_mut(&worker) {
             mark.dropped_until_ms = mark.dropped_until_ms.max(until_ms);
         }
     }
 
     /// A checkpoint of all epochs up to this one is under way.
     pub(crate) fn seal(&self, end: &EpochEnd) {
-        relock(&self.sealing).insert(end.epoch.0, end.closed_until_ms.unwrap_or(i64::MIN));
+        lock(&self.sealing).insert(end.epoch.0, end.closed_until_ms.unwrap_or(i64::MIN));
         self.first_sealing.fetch_min(end.epoch.0, Ordering::Relaxed);
     }
 
@@ -278,7 +278,7 @@ impl HotWindows {
         if self.first_sealing.load(Ordering::Relaxed) >= frontier {
             return;
         }
-        let mut sealing = relock(&self.sealing);
+        let mut sealing = lock(&self.sealing);
         let later = sealing.split_off(&frontier);
         let done = std::mem::replace(&mut *sealing, later);
         let next = sealing.first_key_value().map_or(u64::MAX, |(epoch, _)| *epoch);
@@ -347,11 +347,7 @@ impl HotWindows {
     }
 }
 
-fn lock(group: &Mutex<Group>) -> MutexGuard<'_, Group> {
-    relock(group)
-}
-
 /// A thread that panics ends the process.
-fn relock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

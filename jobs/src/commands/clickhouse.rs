@@ -11,6 +11,7 @@ use serde::Serialize;
 use weir_connectors::clickhouse::{
     ClickHouseConfig, ClickHouseReader, Coverage, RebuildProgress, Rebuilt, Span, rebuild,
 };
+use weir_dataflow::Window;
 
 use crate::Failure;
 use crate::cli::JobArgs;
@@ -93,7 +94,6 @@ fn status(args: &JobArgs, output: Output) -> Result<(), Failure> {
 
 #[derive(Debug, Serialize)]
 struct Summary {
-    files: u64,
     rows: u64,
     left_out: u64,
     seconds: f64,
@@ -112,16 +112,17 @@ fn fill(args: &RebuildArgs, output: Output) -> Result<(), Failure> {
     let tables = open_store(job.tables.url.as_str())?;
     let started = Instant::now();
     let mut bar = Bar::new();
-    let rebuilt = rebuild(&config, &checkpoints, &tables, span, |progress| bar.show(progress));
+    let rebuilt =
+        rebuild(&config, &checkpoints, (&tables, job.tables.url.as_str()), span, |progress| bar.show(progress));
     bar.clear();
-    let Rebuilt { files, rows, left_out, coverage } =
+    let Rebuilt { rows, left_out, coverage } =
         rebuilt.map_err(anyhow::Error::from).context("the rebuild is not complete")?;
     let (complete_from_ms, complete_until_ms) = (coverage.from_ms, coverage.until_ms);
     let seconds = started.elapsed().as_secs_f64();
-    let summary = Summary { files, rows, left_out, seconds, complete_from_ms, complete_until_ms };
+    let summary = Summary { rows, left_out, seconds, complete_from_ms, complete_until_ms };
     Ok(output.print(&summary, |summary| {
         facts(&[
-            ("inserted", format!("{} rows of {} files", grouped(summary.rows), grouped(summary.files))),
+            ("inserted", format!("{} rows", grouped(summary.rows))),
             ("left out", format!("{} rows, expired or after the year 2099", grouped(summary.left_out))),
             ("took", format!("{:.1} s", summary.seconds)),
             ("complete", complete(coverage)),
@@ -144,9 +145,10 @@ fn complete(coverage: Coverage) -> String {
     format!("all windows from {} until {}", instant(coverage.from_ms), instant(coverage.until_ms))
 }
 
-/// Files and rows on a terminal; a line in the log now and then where there is none.
+/// Rows on a terminal; a line in the log now and then where there is none.
 struct Bar {
     bar: Option<ProgressBar>,
+    window: Option<Window>,
     logged: Instant,
 }
 
@@ -155,20 +157,22 @@ impl Bar {
 
     fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{elapsed} {wide_bar} {pos}/{len} files, {msg}, {eta} left");
-            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template("{spinner} {elapsed} {human_pos} rows, {per_sec}, {msg}");
+            let bar = ProgressBar::new_spinner();
             style.map_or(bar.clone(), |style| bar.with_style(style))
         });
-        Self { bar, logged: Instant::now() }
+        Self { bar, window: None, logged: Instant::now() }
     }
 
     fn show(&mut self, progress: RebuildProgress) {
         if let Some(bar) = &self.bar {
-            bar.set_length(progress.all_files);
-            bar.set_position(progress.files);
-            bar.set_message(format!("{} rows", grouped(progress.rows)));
+            bar.set_position(progress.rows);
+            if self.window != Some(progress.window) {
+                bar.set_message(format!("windows of {}", progress.window.as_str()));
+                self.window = Some(progress.window);
+            }
         } else if self.logged.elapsed() >= Self::LOG_EVERY {
-            tracing::info!(files = progress.files, of = progress.all_files, rows = progress.rows, "rebuilding");
+            tracing::info!(rows = progress.rows, windows = progress.window.as_str(), "rebuilding");
             self.logged = Instant::now();
         }
     }

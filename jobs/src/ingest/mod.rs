@@ -48,7 +48,7 @@ use crate::http::client::TrustedProxies;
 use crate::http::cors::Cors;
 use crate::http::{Certificates, HttpServer, ServerSettings};
 use crate::metrics::Exposition;
-use crate::serve::Queries;
+use crate::serve::{self, Queries};
 
 pub(crate) use keys::{Keys, new_key, presented};
 pub use needed::Needed;
@@ -100,13 +100,16 @@ impl Ingest {
                 .with_context(|| format!("cannot listen on {}; choose another ingest.listen", config.listen))?
         };
         let address = server.address().context("the server has no address")?;
-        let service = Arc::new(service(&config, &log, &server, watched.job.clone(), queries)?);
+        let service = Arc::new(service(&config, &log, &server, watched.job.clone(), queries.clone())?);
         let (stop, stopped) = channel::channel(false);
         let drain_timeout = config.drain_timeout;
         let watch = watch::run(Arc::clone(&service), config.clone(), certificates, watched, stopped.clone());
         let serve = move || {
             runtime.block_on(async {
                 tokio::spawn(watch);
+                if let Some(queries) = queries {
+                    tokio::spawn(serve::maintain(queries));
+                }
                 server.serve(service, stopped, drain_timeout).await
             })
         };

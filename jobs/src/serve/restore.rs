@@ -77,7 +77,7 @@ fn read(
         WindowQuery { ads: Vec::new(), window, start_ms: from_ms, end_ms: until_ms, region: None, sketches: true };
     let mut windows = 0;
     let mut damaged = None;
-    reader.for_each(&query, |row| {
+    reader.for_each(&query, None, |row| {
         if stopped() || damaged.is_some() || !hot.counts(row.ad_id, row.region) {
             return;
         }

@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use weir_checkpoints::Store;
+use weir_checkpoints::{Manifest, Store};
 use weir_dataflow::SinkError;
 
 use super::data_file::{DataFile, Partition, name_of};
 use super::error::ReadError;
 use super::query::Wanted;
-use crate::delta::actions::Action;
+use crate::delta::actions::{Action, Add};
 use crate::delta::checkpoint;
+use crate::delta::commit::add_of;
 use crate::delta::log::{PROTOCOL, newest_checkpoint, read_version};
 use crate::delta::table::Table;
 
@@ -54,6 +55,26 @@ impl Snapshot {
 
     pub(super) fn files_count(&self) -> usize {
         self.files_count
+    }
+
+    /// The same with the files that a manifest lists: they are committed after it, and may not be in the log yet.
+    pub(super) fn with_files_of(&self, manifest: &Manifest) -> Result<Self, ReadError> {
+        let mut more = self.clone();
+        for output in manifest.outputs.iter().filter(|output| output.sink == TABLE) {
+            more.add(&add_of(output, manifest.written_ms)?)?;
+        }
+        Ok(more)
+    }
+
+    /// Adds a file, unless it is there; returns its partition.
+    fn add(&mut self, add: &Add) -> Result<Partition, ReadError> {
+        let (partition, file) = DataFile::of(add)?;
+        let files = Arc::make_mut(self.files.entry(partition).or_default());
+        if !files.iter().any(|known| known.name == file.name) {
+            files.push(Arc::new(file));
+            self.files_count += 1;
+        }
+        Ok(partition)
     }
 
     /// The files whose partitions may have what is wanted.
@@ -228,9 +249,7 @@ impl LogReader {
             }
             if let Some(add) = action.add {
                 self.remove(&add.path)?;
-                let (partition, file) = DataFile::of(&add)?;
-                Arc::make_mut(self.state.files.entry(partition).or_default()).push(Arc::new(file));
-                self.state.files_count += 1;
+                let partition = self.state.add(&add)?;
                 self.partitions.insert(add.path, partition);
             }
         }

@@ -44,7 +44,7 @@ mod time_unit;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use weir_checkpoints::Store;
+use weir_checkpoints::{Manifest, Store};
 use weir_dataflow::{TopAd, TopQuery, WindowQuery, WindowRow, WindowStats};
 
 pub use self::error::ReadError;
@@ -127,13 +127,15 @@ impl DeltaReader {
     }
 
     /// Hands every row that is asked for to `take`, in any order, and returns the version that they are of. However many
-    /// there are, only few are in memory at a time, so no limit on bytes applies.
+    /// there are, only few are in memory at a time, so no limit on bytes applies. With a manifest its files are read as well,
+    /// in case the table does not have them yet: they are committed after it.
     ///
     /// Where another writer removes files from the store meanwhile, rows may have been handed out already: then it fails
     /// with [`ReadError::Changed`], and the caller starts again with nothing.
     pub fn for_each(
         &self,
         query: &WindowQuery,
+        manifest: Option<&Manifest>,
         mut take: impl FnMut(WindowRow<'_>),
     ) -> Result<TableVersion, ReadError> {
         let wanted = Wanted::windows(query);
@@ -142,6 +144,8 @@ impl DeltaReader {
             if handed_out {
                 return Err(ReadError::Changed);
             }
+            let with_more = manifest.map(|manifest| snapshot.with_files_of(manifest)).transpose()?;
+            let snapshot = with_more.as_ref().unwrap_or(snapshot);
             self.scanner.scan(snapshot, &wanted, &Budget::unlimited(), |batch: Batch| {
                 handed_out |= batch.rows() > 0;
                 batch.for_each(query.window, &mut take);
