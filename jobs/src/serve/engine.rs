@@ -19,7 +19,7 @@ use super::warm::Warm;
 use crate::http::problem::Problem;
 
 /// Questions that the tables answer at a time; others wait. Each may take the memory of `serve.query_bytes`.
-const TABLE_QUESTIONS: usize = 16;
+const TABLE_QUESTIONS: usize = 8;
 
 /// All tiers.
 pub(super) struct Engine {
