@@ -93,6 +93,7 @@ pub struct Finished {
 pub fn run(job: Job, layout: Layout) -> Result<Finished, JobError> {
     let job = Arc::new(job);
     let outcome = Arc::new(Outcome::default());
+    job.hot.expect_workers(layout.threads());
     let guards = {
         let (job, outcome) = (Arc::clone(&job), Arc::clone(&outcome));
         timely::execute(layout.config(), move |worker| worker::work(worker, &job, &outcome))
@@ -109,6 +110,13 @@ pub fn run(job: Job, layout: Layout) -> Result<Finished, JobError> {
 }
 
 impl Layout {
+    /// The workers of this process.
+    fn threads(&self) -> usize {
+        match self {
+            Self::Threads(threads) | Self::Cluster { threads, .. } => *threads,
+        }
+    }
+
     fn config(self) -> timely::Config {
         match self {
             Self::Threads(1) => timely::Config::thread(),

@@ -106,7 +106,7 @@ fn build(
     let sealer = Sealer::new(Arc::clone(&job.store), Names::new(&job.name), place);
 
     let mut seen = SeenClicks::new(place.groups, job.dedup_horizon_ms);
-    let mut windows = WindowState::begin(Arc::clone(&job.hot), place, manifest.closed_until_ms);
+    let mut windows = WindowState::new(Arc::clone(&job.hot), place);
     restore(job, manifest, &mut seen, &mut windows)?;
     let sinks_of = |kinds: &[RowKind]| -> Result<Sinks, JobError> {
         let mut sinks = Sinks::open(job.sinks.iter().map(Arc::as_ref), kinds, context)?;

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::{Log, LogRecord, MemorySink, MemoryStore, SeenRow, job};
+use support::{Log, LogRecord, MemorySink, MemoryStore, SeenRow, TIME, job};
+use weir_checkpoints::{Created, ObjectInfo, Store, StoreError};
 use weir_dataflow::{
-    HotSettings, HotWindows, Job, Layout, RowKind, TopAd, TopQuery, Window, WindowQuery, WindowStats, run,
+    HotSettings, HotWindows, Job, Layout, RowKind, TimeSettings, TopAd, TopQuery, Window, WindowQuery, WindowStats, run,
 };
 
 const START_MS: i64 = 1_736_952_000_000;
@@ -232,4 +233,82 @@ fn windows_of_an_earlier_process_are_taken_up() {
         assert!(!after.is_empty());
     }
     assert_eq!(hot.closed_bytes(), later.closed_bytes());
+}
+
+/// A store that takes its time to read.
+struct Slow(Arc<MemoryStore>);
+
+impl Store for Slow {
+    fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.0.put(name, bytes)
+    }
+
+    fn put_if_absent(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StoreError> {
+        self.0.put_if_absent(name, bytes)
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        std::thread::sleep(Duration::from_millis(20));
+        self.0.get(name)
+    }
+
+    fn get_range(&self, name: &str, range: std::ops::Range<u64>) -> Result<Vec<u8>, StoreError> {
+        std::thread::sleep(Duration::from_millis(20));
+        self.0.get_range(name, range)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.0.list(prefix)
+    }
+
+    fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.0.delete(name)
+    }
+}
+
+#[test]
+fn nothing_is_complete_before_all_of_it_is_restored() {
+    let rng = &mut StdRng::seed_from_u64(40);
+    let log = Arc::new(log(rng, 60_000));
+    let store = Arc::new(MemoryStore::default());
+    // Told to stop from the start, a job takes one epoch.
+    let one_epoch = |hot: &Arc<HotWindows>, store: Arc<dyn Store>, sinks: &MemorySink| {
+        let job = Job {
+            region: Some("eu-1".to_owned()),
+            hot: Arc::clone(hot),
+            store,
+            // Nothing closes.
+            time: TimeSettings { allowed_lateness_ms: 86_400_000, ..TIME },
+            ..job(&log, &Arc::default(), std::slice::from_ref(sinks), 4_000)
+        };
+        job.stop.store(true, Ordering::Relaxed);
+        run(job, Layout::Threads(3)).unwrap().manifest.unwrap().totals().counted
+    };
+    let tables = MemorySink::new("tables", &[RowKind::Window]);
+    let hot = || Arc::new(HotWindows::new(Some("eu-1"), settings(i64::MAX, usize::MAX)));
+    let mut counted = one_epoch(&hot(), Arc::clone(&store) as Arc<dyn Store>, &tables);
+    for _ in 0..3 {
+        assert!(counted > 1_000);
+        let (hot, done) = (hot(), AtomicBool::new(false));
+        counted = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| {
+                let mut looks = 0;
+                while !done.load(Ordering::Acquire) {
+                    let answer = hot.windows(&all(Window::OneHour));
+                    let whole = answer.progress.epoch.is_some();
+                    let clicks: u64 = answer.found.iter().map(|row| row.click_count).sum();
+                    assert!(
+                        !whole || clicks >= counted,
+                        "{clicks} of {counted} clicks, and nothing is said to be missing"
+                    );
+                    looks += u32::from(!whole);
+                }
+                looks
+            });
+            let counted = one_epoch(&hot, Arc::new(Slow(Arc::clone(&store))), &tables);
+            done.store(true, Ordering::Release);
+            assert!(watching.join().unwrap() > 0, "it was never looked at while it was restored");
+            counted
+        });
+    }
 }

@@ -121,6 +121,7 @@ struct Snapshot {
 impl Windowing {
     fn new(parts: WindowParts) -> Self {
         let WindowParts { windows, home, sinks, place, sealer, metrics, .. } = parts;
+        windows.begin(place);
         Self {
             windows,
             home,

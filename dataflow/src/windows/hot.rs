@@ -57,6 +57,8 @@ pub struct HotWindows {
     first_sealing: AtomicU64,
     closed_until_ms: AtomicI64,
     changes: AtomicU64,
+    /// How many workers this process has; before all of them have begun nothing is complete.
+    expected: AtomicUsize,
     workers: Mutex<BTreeMap<WorkerIndex, Mark>>,
 }
 
@@ -73,7 +75,7 @@ struct Mark {
 /// What an answer is true for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HotProgress {
-    /// The last epoch that all workers of this process have counted; none before the state is restored.
+    /// The last epoch that all workers of this process have counted; none before the state of all is restored.
     pub epoch: Option<u64>,
     /// The watermark at its end, in milliseconds of event time.
     pub watermark_ms: Option<i64>,
@@ -110,6 +112,7 @@ impl HotWindows {
             first_sealing: AtomicU64::new(u64::MAX),
             closed_until_ms: AtomicI64::new(i64::MIN),
             changes: AtomicU64::new(0),
+            expected: AtomicUsize::new(usize::MAX),
             workers: Mutex::default(),
         }
     }
@@ -171,7 +174,8 @@ impl HotWindows {
     pub fn progress(&self) -> HotProgress {
         let workers = lock(&self.workers);
         let dropped = workers.values().map(|mark| mark.dropped_until_ms).max().unwrap_or(i64::MIN);
-        let slowest = workers.values().min_by_key(|mark| mark.epoch);
+        let all_begun = workers.len() >= self.expected.load(Ordering::Relaxed);
+        let slowest = workers.values().min_by_key(|mark| mark.epoch).filter(|_| all_begun);
         HotProgress {
             epoch: slowest.map(|mark| mark.epoch.0),
             watermark_ms: slowest.and_then(|mark| mark.watermark_ms),
@@ -243,7 +247,12 @@ impl HotWindows {
         }
     }
 
-    /// A worker begins where the newest manifest ends.
+    /// So many workers will begin.
+    pub(crate) fn expect_workers(&self, workers: usize) {
+        self.expected.store(workers, Ordering::Relaxed);
+    }
+
+    /// A worker has loaded its state, and what its sinks held back, and begins where the newest manifest ends.
     pub(crate) fn begin(&self, worker: WorkerIndex, groups: GroupRange, epoch: Epoch, closed_until_ms: Option<i64>) {
         let closed_until_ms = closed_until_ms.unwrap_or(i64::MIN);
         self.began_at_ms.fetch_max(closed_until_ms, Ordering::Release);

@@ -79,12 +79,16 @@ pub(crate) struct WindowState {
 }
 
 impl WindowState {
-    /// Windows as the newest manifest left them, none of them loaded yet.
-    pub(crate) fn begin(hot: Arc<HotWindows>, place: Place, closed_until_ms: Option<i64>) -> Self {
-        let Place { worker, groups, first_epoch, .. } = place;
-        hot.begin(worker, groups, Epoch(first_epoch - 1), closed_until_ms);
+    /// No windows, where the newest manifest ends: they are to be restored.
+    pub(crate) fn new(hot: Arc<HotWindows>, place: Place) -> Self {
+        let Place { worker, groups, first_epoch, closed_until_ms, .. } = place;
         let closed_until = closed_until_ms.map(|closed| (first_epoch - 1, closed)).into_iter().collect();
         Self { groups, worker, hot, closed_until, shown: VecDeque::new() }
+    }
+
+    /// All that was counted before is restored: whoever asks may rely on it.
+    pub(crate) fn begin(&self, place: Place) {
+        self.hot.begin(self.worker, self.groups, Epoch(place.first_epoch - 1), place.closed_until_ms);
     }
 
     /// How many ads have a name or a window here.

@@ -117,6 +117,11 @@ impl Truth {
         ads
     }
 
+    /// All clicks.
+    pub fn clicks(&self) -> u64 {
+        self.windows.iter().filter(|((window, _, _), _)| window == "1m").map(|(_, (clicks, _))| clicks).sum()
+    }
+
     /// The start of an ad's first minute with clicks.
     pub fn start_of(&self, ad: &str) -> i64 {
         let of_ad = self.windows.keys().filter(|(window, name, _)| window == "1m" && name == ad);
