@@ -117,7 +117,7 @@ impl Layout {
         }
     }
 
-    fn config(self) -> timely::Config {
+    pub(crate) fn config(self) -> timely::Config {
         match self {
             Self::Threads(1) => timely::Config::thread(),
             Self::Threads(threads) => timely::Config::process(threads),

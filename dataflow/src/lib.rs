@@ -22,6 +22,7 @@ mod graph;
 mod intake;
 mod job;
 mod metrics;
+pub mod reconcile;
 mod records;
 mod region;
 mod sink;

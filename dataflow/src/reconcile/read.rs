@@ -1,0 +1,316 @@
+//! Operator `read`: a worker's share of the archive, as changes.
+//!
+//! A pass sends the copies of the clicks in its range of keys; the first one also sends all that needs no range. A pass
+//! starts when the one before it has been walked, so that only one is in memory.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{ProbeHandle, Scope, StreamVec};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+
+use super::merkle::click_key;
+use super::outcome::Outcome;
+use super::settle::AdPart;
+use super::tally::{Cell, CellChange};
+use super::walk::{Copy, CopyUpdate, Kind, shard_of};
+use super::{Archive, ArchiveRow, ArchivedClick, Recount, RecountError, SHARDS, StreamedWindow};
+use crate::{Coupon, LateReason, UserSketch};
+
+/// Another seed than the stream's: an ad or user that it mistakes for another is not mistaken here.
+const SEED: u64 = 0x7265_636f_756e_7401;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// How long it waits before it looks again whether a pass was walked.
+const PASS_WAIT: Duration = Duration::from_millis(1);
+
+/// A user of an ad.
+pub(super) type UserUpdate = ((u64, (u64, u64)), u32, i32);
+
+/// The streams that it makes.
+pub(super) struct Reading<'scope> {
+    pub(super) copies: StreamVec<'scope, u32, CopyUpdate>,
+    pub(super) cells: StreamVec<'scope, u32, CellChange>,
+    pub(super) users: StreamVec<'scope, u32, UserUpdate>,
+    pub(super) parts: StreamVec<'scope, u32, AdPart>,
+}
+
+impl<'scope> Reading<'scope> {
+    pub(super) fn new(
+        scope: Scope<'scope, u32>,
+        recount: &Arc<Recount>,
+        outcome: &Arc<Outcome>,
+        walked: ProbeHandle<u32>,
+    ) -> Self {
+        let mut builder = OperatorBuilder::new("read".to_owned(), scope);
+        let (copies, copies_stream) = builder.new_output();
+        let (cells, cells_stream) = builder.new_output();
+        let (users, users_stream) = builder.new_output();
+        let (parts, parts_stream) = builder.new_output();
+        let mut copies = OutputBuilder::<u32, CapacityContainerBuilder<Vec<CopyUpdate>>>::from(copies);
+        let mut cells = OutputBuilder::<u32, CapacityContainerBuilder<Vec<CellChange>>>::from(cells);
+        let mut users = OutputBuilder::<u32, CapacityContainerBuilder<Vec<UserUpdate>>>::from(users);
+        let mut parts = OutputBuilder::<u32, CapacityContainerBuilder<Vec<AdPart>>>::from(parts);
+        let activator = scope.activator_for(Rc::clone(&builder.operator_info().address));
+        let (worker, workers) = (scope.worker().index(), scope.worker().peers());
+        let opened = recount.archive.open(worker, workers);
+        let (recount, outcome) = (Arc::clone(recount), Arc::clone(outcome));
+        builder.build(move |capabilities| {
+            let mut held = <[Capability<u32>; 4]>::try_from(capabilities).ok();
+            let mut reader = match opened {
+                Ok(archive) => Some(Reader::new(archive, Arc::clone(&recount), worker)),
+                Err(error) => {
+                    outcome.fail(error);
+                    None
+                }
+            };
+            move |_frontiers| {
+                let (Some(all), Some(reader)) = (&mut held, &mut reader) else {
+                    held = None;
+                    return;
+                };
+                if outcome.failed() {
+                    held = None;
+                    return;
+                }
+                if reader.pass > 0 && walked.less_than(&reader.pass) {
+                    activator.activate_after(PASS_WAIT);
+                    return;
+                }
+                let done = match reader.step() {
+                    Ok(done) => done,
+                    Err(error) => {
+                        outcome.fail(error);
+                        held = None;
+                        return;
+                    }
+                };
+                let [for_copies, for_cells, for_users, for_parts] = all;
+                copies.activate().session(for_copies).give_iterator(reader.copies.drain(..));
+                cells.activate().session(for_cells).give_iterator(reader.cells.drain(..));
+                users.activate().session(for_users).give_iterator(reader.users.drain(..));
+                parts.activate().session(for_parts).give_iterator(reader.parts.drain(..));
+                if done {
+                    reader.next_pass();
+                    if reader.pass == recount.passes {
+                        held = None;
+                        return;
+                    }
+                    all.iter_mut().for_each(|capability| capability.downgrade(&reader.pass));
+                }
+                activator.activate();
+            }
+        });
+        Self { copies: copies_stream, cells: cells_stream, users: users_stream, parts: parts_stream }
+    }
+}
+
+struct Reader {
+    archive: Box<dyn Archive>,
+    rows: Rows,
+}
+
+/// What is made of the rows.
+struct Rows {
+    recount: Arc<Recount>,
+    worker: usize,
+    pass: u32,
+    read: u64,
+    /// The ad of the last row: files are sorted by ad.
+    last: (String, u64),
+    ads: HashMap<u64, AdSeen>,
+    /// The cell of the last rows: within an ad, they are sorted by time.
+    run: Option<((u64, u32), Cell)>,
+    copies: Vec<CopyUpdate>,
+    cells: Vec<CellChange>,
+    users: Vec<UserUpdate>,
+    parts: Vec<AdPart>,
+    failure: Option<RecountError>,
+}
+
+struct AdSeen {
+    name: Box<str>,
+    users: UserSketch,
+}
+
+impl std::ops::Deref for Reader {
+    type Target = Rows;
+
+    fn deref(&self) -> &Rows {
+        &self.rows
+    }
+}
+
+impl std::ops::DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut Rows {
+        &mut self.rows
+    }
+}
+
+impl Reader {
+    fn new(archive: Box<dyn Archive>, recount: Arc<Recount>, worker: usize) -> Self {
+        let rows = Rows {
+            recount,
+            worker,
+            pass: 0,
+            read: 0,
+            last: (String::new(), 0),
+            ads: HashMap::new(),
+            run: None,
+            copies: Vec::new(),
+            cells: Vec::new(),
+            users: Vec::new(),
+            parts: Vec::new(),
+            failure: None,
+        };
+        Self { archive, rows }
+    }
+
+    /// Reads some rows; true at the end of the pass.
+    fn step(&mut self) -> Result<bool, RecountError> {
+        let before = self.rows.read;
+        let rows = &mut self.rows;
+        let more = self.archive.read(&mut |row| rows.take(row))?;
+        if let Some(failure) = rows.failure.take() {
+            return Err(failure);
+        }
+        rows.recount.progress.add(rows.read - before);
+        if !more && rows.pass == 0 {
+            rows.finish_first_pass();
+        }
+        Ok(!more)
+    }
+
+    fn next_pass(&mut self) {
+        self.rows.pass += 1;
+        self.archive.rewind();
+    }
+}
+
+impl Rows {
+    #[inline]
+    fn take(&mut self, row: ArchiveRow<'_>) {
+        match row {
+            ArchiveRow::Click(click) => {
+                self.read += 1;
+                self.copy(&click, Kind::Archived);
+            }
+            ArchiveRow::Late(click, LateReason::Late) => self.copy(&click, Kind::Late),
+            ArchiveRow::Late(click, LateReason::Future) => self.copy(&click, Kind::Future),
+            ArchiveRow::Streamed(window) if self.pass == 0 => self.streamed(&window),
+            ArchiveRow::Streamed(_) => {}
+        }
+    }
+
+    #[inline]
+    fn copy(&mut self, row: &ArchivedClick<'_>, kind: Kind) {
+        let time_ms = row.click.event_time_ms();
+        let Recount { start_ms, end_ms, margin_ms, passes, exact_users, .. } = *self.recount;
+        if time_ms < start_ms - margin_ms || time_ms >= end_ms + margin_ms {
+            return;
+        }
+        let ad = self.ad(row.click.ad_id);
+        let minute = (start_ms..end_ms).contains(&time_ms).then(|| ((time_ms - start_ms) / MINUTE_MS) as u32);
+        if self.pass == 0
+            && kind == Kind::Archived
+            && let Some(minute) = minute
+        {
+            self.add_to_run((ad, minute), Cell { copies: 1, ..Cell::default() });
+            if !row.excluded {
+                self.user(ad, row.click.user_id, exact_users);
+            }
+        }
+        let key = match row.click.click_id {
+            Some(click_id) => click_key(click_id),
+            None => click_key(&row.click.key().to_click_id()),
+        };
+        if shard_of(key) * passes / SHARDS == self.pass {
+            let copy = Copy::new(row, ad, minute, kind);
+            self.copies.push(((key, copy), self.pass, 1));
+        }
+    }
+
+    fn user(&mut self, ad: u64, user_id: &str, exactly: bool) {
+        if exactly {
+            let user = xxh3_128_with_seed(user_id.as_bytes(), SEED);
+            self.users.push(((ad, ((user >> 64) as u64, user as u64)), self.recount.passes, 1));
+        } else if let Some(seen) = self.ads.get_mut(&ad) {
+            seen.users.update(Coupon::of_user(user_id));
+        }
+    }
+
+    fn streamed(&mut self, window: &StreamedWindow<'_>) {
+        let Recount { start_ms, end_ms, passes, .. } = *self.recount;
+        if !(start_ms..end_ms).contains(&window.start_ms) {
+            return;
+        }
+        let ad = self.ad(window.ad_id);
+        let minute = ((window.start_ms - start_ms) / MINUTE_MS) as u32;
+        let Ok(streamed) = i32::try_from(window.clicks) else {
+            let what = format!("{} has {} clicks in one minute", window.ad_id, window.clicks);
+            self.failure.get_or_insert(RecountError::Contradiction(what));
+            return;
+        };
+        self.cells.push(((ad, minute), passes, Cell { streamed, ..Cell::default() }));
+    }
+
+    #[inline]
+    fn add_to_run(&mut self, key: (u64, u32), change: Cell) {
+        match &mut self.run {
+            Some((running, cell)) if *running == key => cell.copies += change.copies,
+            run => {
+                let ended = run.replace((key, change));
+                self.cells.extend(ended.map(|(key, cell)| (key, self.recount.passes, cell)));
+            }
+        }
+    }
+
+    /// The number of an ad, which is a hash of its name. Should two names ever meet in one, that is noticed.
+    #[inline]
+    fn ad(&mut self, ad_id: &str) -> u64 {
+        if self.last.0 == ad_id && self.last.1 != 0 {
+            return self.last.1;
+        }
+        let ad = ad_number(ad_id);
+        let new = || AdSeen { name: ad_id.into(), users: UserSketch::new() };
+        let known = self.ads.entry(ad).or_insert_with(new);
+        if *known.name != *ad_id {
+            let error = same_number(&known.name, ad_id);
+            self.failure.get_or_insert(error);
+        }
+        self.last.0.clear();
+        self.last.0.push_str(ad_id);
+        self.last.1 = ad;
+        ad
+    }
+
+    fn finish_first_pass(&mut self) {
+        if let Some((key, cell)) = self.run.take() {
+            self.cells.push((key, self.recount.passes, cell));
+        }
+        for (ad, seen) in self.ads.drain() {
+            let mut users = Vec::new();
+            seen.users.encode(&mut users);
+            self.parts.push(AdPart::Seen { ad, name: seen.name.into(), users });
+        }
+        self.last.1 = 0;
+        self.parts.push(AdPart::Read { worker: self.worker, rows: self.read });
+    }
+}
+
+/// Never 0.
+pub(super) fn ad_number(ad_id: &str) -> u64 {
+    xxh3_64_with_seed(ad_id.as_bytes(), SEED).max(1)
+}
+
+/// Two names with one number: what is counted for one would be billed to the other.
+pub(super) fn same_number(a: &str, b: &str) -> RecountError {
+    RecountError::Contradiction(format!("the ads `{a}` and `{b}` have the same 64-bit hash; rename one of them"))
+}

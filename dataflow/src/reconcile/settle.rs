@@ -1,0 +1,300 @@
+//! Operators `settle` and `collect`: all that is known of an ad on one worker, then all ads on the first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+
+use super::merkle::{Node, Tree, hex};
+use super::outcome::{AdDay, Correction, DayCount, OffsetRange, Outcome, Reason, root_of_ads};
+use super::read::same_number;
+use super::tally::AdCells;
+use super::{Recount, RecountError};
+use crate::UserSketch;
+
+/// A part of what is known of an ad.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum AdPart {
+    /// Its name, and the users that a worker has seen, as a sketch.
+    Seen { ad: u64, name: String, users: Vec<u8> },
+    /// Users that no other part counts.
+    Users { ad: u64, users: u64 },
+    /// Some of its cells.
+    Cells { ad: u64, sums: AdCells },
+    /// A part of the tree over its clicks.
+    Tree { ad: u64, node: Node, clicks: u64 },
+    /// A leaf of the ad that was asked for.
+    Leaf { ad: u64, node: Node },
+    /// Where a click stands that a correction is about.
+    Finding { ad: u64, reason: Reason, partition: u32, offset: u64 },
+    /// Where a copy stands that the stream may have counted again.
+    Again { ad: u64, partition: u32, offset: u64 },
+    /// A worker has read its share to the end. For the first worker.
+    Read { worker: usize, rows: u64 },
+}
+
+impl AdPart {
+    /// Decides on the worker: the ad, or the first one.
+    fn target(&self) -> u64 {
+        match self {
+            Self::Seen { ad, .. }
+            | Self::Users { ad, .. }
+            | Self::Cells { ad, .. }
+            | Self::Tree { ad, .. }
+            | Self::Leaf { ad, .. }
+            | Self::Finding { ad, .. }
+            | Self::Again { ad, .. } => *ad,
+            Self::Read { .. } => 0,
+        }
+    }
+}
+
+/// For the first worker: an ad, the end of a worker's share, or the reason why there is no result.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Settled {
+    Ad(Box<AdDay>),
+    Leaves(Vec<Node>),
+    Read { rows: u64 },
+    Contradiction(String),
+}
+
+/// Brings the parts of each ad together, and leaves the day with the outcome of the first worker.
+pub(super) fn settle(parts: StreamVec<'_, u32, AdPart>, recount: &Arc<Recount>, outcome: &Arc<Outcome>) {
+    let workers = parts.scope().worker().peers();
+    let (recount, outcome) = (Arc::clone(recount), Arc::clone(outcome));
+    let ads = parts.unary_frontier(Exchange::new(AdPart::target), "settle", move |capability, _| {
+        let mut held = Some(capability.delayed(&recount.passes));
+        let mut settling = Settling::default();
+        move |(input, frontier), output| {
+            input.for_each(|_, parts| parts.drain(..).for_each(|part| settling.add(part)));
+            if frontier.is_empty()
+                && let Some(capability) = held.take()
+            {
+                let settled = std::mem::take(&mut settling).finish(recount.exact_users);
+                output.session(&capability).give_iterator(settled.into_iter());
+            }
+        }
+    });
+    ads.sink_all(workers, outcome);
+}
+
+trait Collect {
+    fn sink_all(self, workers: usize, outcome: Arc<Outcome>);
+}
+
+impl Collect for StreamVec<'_, u32, Settled> {
+    fn sink_all(self, workers: usize, outcome: Arc<Outcome>) {
+        let mut collected = Collected::default();
+        let first = self.scope().worker().index() == 0;
+        let mut done = false;
+        self.sink(Exchange::new(|_: &Settled| 0), "collect", move |(input, frontier)| {
+            input.for_each(|_, settled| settled.drain(..).for_each(|part| collected.add(part)));
+            if first && frontier.is_empty() && !done {
+                done = true;
+                collected.finish(workers, &outcome);
+            }
+        });
+    }
+}
+
+#[derive(Default)]
+struct Settling {
+    ads: HashMap<u64, Settle>,
+    read: Vec<u64>,
+    leaves: Vec<Node>,
+    contradiction: Option<String>,
+}
+
+/// An ad, on its way.
+#[derive(Default)]
+struct Settle {
+    name: Option<String>,
+    sketch: UserSketch,
+    users: u64,
+    cells: AdCells,
+    nodes: Vec<Node>,
+    clicks: u64,
+    found: BTreeMap<Reason, BTreeMap<u32, OffsetRange>>,
+    again: BTreeMap<u32, OffsetRange>,
+}
+
+impl Settling {
+    fn add(&mut self, part: AdPart) {
+        use differential_dataflow::difference::Semigroup;
+        match part {
+            AdPart::Seen { ad, name, users } => self.seen(ad, name, &users),
+            AdPart::Users { ad, users } => self.ad(ad).users += users,
+            AdPart::Cells { ad, sums } => self.ad(ad).cells.plus_equals(&sums),
+            AdPart::Tree { ad, node, clicks } => {
+                let settle = self.ad(ad);
+                settle.nodes.push(node);
+                settle.clicks += clicks;
+            }
+            AdPart::Leaf { node, .. } => self.leaves.push(node),
+            AdPart::Finding { ad, reason, partition, offset } => {
+                note(self.ad(ad).found.entry(reason).or_default(), partition, offset);
+            }
+            AdPart::Again { ad, partition, offset } => note(&mut self.ad(ad).again, partition, offset),
+            AdPart::Read { rows, .. } => self.read.push(rows),
+        }
+    }
+
+    fn ad(&mut self, ad: u64) -> &mut Settle {
+        self.ads.entry(ad).or_default()
+    }
+
+    fn seen(&mut self, ad: u64, name: String, users: &[u8]) {
+        let users = UserSketch::decode(&mut &*users);
+        let settle = self.ads.entry(ad).or_default();
+        match &settle.name {
+            Some(known) if *known != name => {
+                self.contradiction.get_or_insert(same_number(known, &name).to_string());
+            }
+            _ => settle.name = Some(name),
+        }
+        match users {
+            Ok(users) => settle.sketch.merge(&users),
+            Err(error) => {
+                self.contradiction.get_or_insert(format!("a sketch was damaged between workers: {error}"));
+            }
+        }
+    }
+
+    fn finish(self, exact_users: bool) -> Vec<Settled> {
+        let mut settled: Vec<Settled> = self.read.iter().map(|&rows| Settled::Read { rows }).collect();
+        settled.extend(self.contradiction.map(Settled::Contradiction));
+        settled.push(Settled::Leaves(self.leaves));
+        for settle in self.ads.into_values() {
+            match settle.finish(exact_users) {
+                Ok(Some(ad)) => settled.push(Settled::Ad(Box::new(ad))),
+                Ok(None) => {}
+                Err(contradiction) => settled.push(Settled::Contradiction(contradiction)),
+            }
+        }
+        settled
+    }
+}
+
+impl Settle {
+    /// None of an ad whose every click belongs to another day.
+    fn finish(mut self, exact_users: bool) -> Result<Option<AdDay>, String> {
+        let ad_id = self.name.take().ok_or("an ad has clicks, but no name")?;
+        let clicks = self.cells.clicks - self.cells.invalid;
+        if self.cells.clicks == 0 && self.cells.streamed == 0 {
+            return Ok(None);
+        }
+        if clicks != self.clicks as i64 {
+            return Err(format!("{ad_id}: {clicks} clicks by subtraction, but {} one by one", self.clicks));
+        }
+        let unique_users = if exact_users { self.users } else { self.sketch.estimate() };
+        self.cells.differences.sort_unstable();
+        let root = std::mem::take(&mut self.nodes);
+        let corrections = self.corrections();
+        let day = AdDay {
+            streamed: self.cells.streamed,
+            clicks,
+            // A sketch may estimate a user more than there are clicks.
+            unique_users: unique_users.min(clicks.unsigned_abs()),
+            corrections,
+            differences: self.cells.differences,
+            root: root_of(root).map(|node| hex(&node.hash)),
+            ad_id,
+        };
+        let explained: i64 = day.corrections.iter().map(|correction| correction.delta).sum();
+        if day.streamed + explained != day.clicks {
+            return Err(format!("{}: {} streamed and {explained} corrected are not {clicks}", day.ad_id, day.streamed));
+        }
+        Ok(Some(day))
+    }
+
+    fn corrections(&mut self) -> Vec<Correction> {
+        if self.cells.duplicate > 0 {
+            let again = std::mem::take(&mut self.again);
+            let found = self.found.entry(Reason::Duplicate).or_default();
+            for (partition, range) in again {
+                let known = found.entry(partition).or_insert(OffsetRange { clicks: 0, ..range });
+                *known = OffsetRange {
+                    first: known.first.min(range.first),
+                    last: known.last.max(range.last),
+                    clicks: known.clicks + range.clicks,
+                };
+            }
+        }
+        let deltas = Reason::ALL.map(|reason| (reason, self.delta(reason)));
+        let wanted = deltas.into_iter().filter(|(_, delta)| *delta != 0);
+        wanted
+            .map(|(reason, delta)| Correction {
+                reason,
+                delta,
+                offsets: self.found.remove(&reason).unwrap_or_default(),
+            })
+            .collect()
+    }
+
+    fn delta(&self, reason: Reason) -> i64 {
+        match reason {
+            Reason::Late => self.cells.late,
+            Reason::Future => self.cells.future,
+            Reason::Duplicate => -self.cells.duplicate,
+            Reason::Uncounted => self.cells.uncounted,
+            Reason::Overcounted => -self.cells.overcounted,
+            Reason::InvalidTraffic => -self.cells.invalid,
+        }
+    }
+}
+
+fn note(ranges: &mut BTreeMap<u32, OffsetRange>, partition: u32, offset: u64) {
+    ranges.entry(partition).or_insert(OffsetRange { first: offset, last: offset, clicks: 0 }).add(offset);
+}
+
+fn root_of(mut nodes: Vec<Node>) -> Option<Node> {
+    nodes.sort_unstable();
+    let mut tree = Tree::default();
+    nodes.into_iter().for_each(|node| tree.push(node));
+    tree.root()
+}
+
+/// What has come to the first worker.
+#[derive(Default)]
+struct Collected {
+    ads: Vec<AdDay>,
+    leaves: Vec<Node>,
+    workers: usize,
+    rows: u64,
+    contradiction: Option<String>,
+}
+
+impl Collected {
+    fn add(&mut self, settled: Settled) {
+        match settled {
+            Settled::Ad(ad) => self.ads.push(*ad),
+            Settled::Leaves(leaves) => self.leaves.extend(leaves),
+            Settled::Read { rows } => {
+                self.workers += 1;
+                self.rows += rows;
+            }
+            Settled::Contradiction(what) => {
+                self.contradiction.get_or_insert(what);
+            }
+        }
+    }
+
+    fn finish(&mut self, workers: usize, outcome: &Outcome) {
+        if let Some(what) = self.contradiction.take() {
+            return outcome.fail(RecountError::Contradiction(what));
+        }
+        if self.workers != workers {
+            let missing = workers - self.workers;
+            return outcome
+                .fail(RecountError::Timely(format!("{missing} workers did not read their share to the end")));
+        }
+        let mut ads = std::mem::take(&mut self.ads);
+        ads.sort_unstable_by(|a, b| a.ad_id.cmp(&b.ad_id));
+        let mut leaves = std::mem::take(&mut self.leaves);
+        leaves.sort_unstable();
+        outcome.set(DayCount { rows: self.rows, root: root_of_ads(&ads), ads, leaves });
+    }
+}

@@ -1,0 +1,336 @@
+//! The recount of a day against a plain loop over the same rows, for random archives, workers and passes.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use weir_dataflow::reconcile::{
+    AdDay, Archive, ArchiveError, ArchiveFactory, ArchiveRow, ArchivedClick, DayCount, Reason, Recount, RecountError,
+    StreamedWindow, recount,
+};
+use weir_dataflow::{Click, LateReason, Layout};
+
+const START_MS: i64 = 1_736_899_200_000;
+const DAY_MS: i64 = 86_400_000;
+const MARGIN_MS: i64 = 3_600_000;
+const MINUTE_MS: i64 = 60_000;
+
+/// A row of the archive.
+#[derive(Debug, Clone)]
+struct Row {
+    ad: String,
+    user: String,
+    id: Option<String>,
+    time_ms: i64,
+    partition: u32,
+    offset: u64,
+    epoch: u64,
+    late: Option<LateReason>,
+    excluded: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Rows {
+    clicks: Vec<Row>,
+    /// By ad and minute.
+    streamed: BTreeMap<(String, i64), i64>,
+}
+
+impl Row {
+    fn archived(&self) -> ArchivedClick<'_> {
+        let click = Click {
+            ad_id: &self.ad,
+            user_id: &self.user,
+            timestamp: self.time_ms,
+            click_id: self.id.as_deref(),
+            ip_address: None,
+            user_agent: None,
+        };
+        let &Self { partition, offset, epoch, excluded, .. } = self;
+        ArchivedClick { click, partition, offset, epoch, excluded }
+    }
+
+    fn cell(&self) -> (String, i64) {
+        (self.ad.clone(), self.time_ms.div_euclid(MINUTE_MS))
+    }
+
+    fn in_day(&self) -> bool {
+        (START_MS..START_MS + DAY_MS).contains(&self.time_ms)
+    }
+
+    fn identity(&self) -> (String, i64, String, String) {
+        match &self.id {
+            Some(id) => (id.clone(), 0, String::new(), String::new()),
+            None => (String::new(), self.time_ms, self.ad.clone(), self.user.clone()),
+        }
+    }
+}
+
+impl ArchiveFactory for Rows {
+    fn open(&self, worker: usize, workers: usize) -> Result<Box<dyn Archive>, ArchiveError> {
+        let mine = |number: &usize| number % workers == worker;
+        let mut clicks: Vec<Row> =
+            self.clicks.iter().enumerate().filter(|(at, _)| mine(at)).map(|(_, row)| row.clone()).collect();
+        clicks.sort_by(|a, b| (&a.ad, a.time_ms).cmp(&(&b.ad, b.time_ms)));
+        let streamed = self.streamed.iter().enumerate().filter(|(at, _)| mine(at));
+        let streamed = streamed.map(|(_, (cell, clicks))| (cell.clone(), *clicks)).collect();
+        Ok(Box::new(Share { clicks, streamed, at: 0 }))
+    }
+}
+
+struct Share {
+    clicks: Vec<Row>,
+    streamed: Vec<((String, i64), i64)>,
+    at: usize,
+}
+
+impl Archive for Share {
+    fn read(&mut self, take: &mut dyn FnMut(ArchiveRow<'_>)) -> Result<bool, ArchiveError> {
+        if self.at == 0 {
+            for ((ad_id, minute), clicks) in &self.streamed {
+                let (start_ms, clicks) = (minute * MINUTE_MS, *clicks);
+                take(ArchiveRow::Streamed(StreamedWindow { ad_id, start_ms, clicks }));
+            }
+        }
+        let until = (self.at + 100).min(self.clicks.len());
+        for row in &self.clicks[self.at..until] {
+            take(ArchiveRow::Click(row.archived()));
+            if let Some(reason) = row.late {
+                take(ArchiveRow::Late(row.archived(), reason));
+            }
+        }
+        self.at = until;
+        Ok(until < self.clicks.len())
+    }
+
+    fn rewind(&mut self) {
+        self.at = 0;
+    }
+}
+
+fn run(rows: &Rows, workers: usize, passes: u32, exact_users: bool) -> Result<DayCount, RecountError> {
+    let recounted = recount(
+        Recount {
+            start_ms: START_MS,
+            end_ms: START_MS + DAY_MS,
+            margin_ms: MARGIN_MS,
+            passes,
+            exact_users,
+            leaves_of: Some("ad-1".to_owned()),
+            archive: Arc::new(rows.clone()),
+            progress: Arc::default(),
+        },
+        Layout::Threads(workers),
+    )?;
+    Ok(recounted.unwrap())
+}
+
+/// Random clicks around the edges of the day, some of them sent again: in the same epoch, later, in another minute, for another ad.
+fn generate(random: &mut StdRng) -> Rows {
+    let mut rows = Rows::default();
+    let mut offsets = [0_u64; 3];
+    let clicks = random.random_range(0..600);
+    for number in 0..clicks {
+        let edge = if random.random_bool(0.5) { START_MS } else { START_MS + DAY_MS };
+        let mut row = Row {
+            ad: format!("ad-{}", random.random_range(0..5)),
+            user: format!("user-{}", random.random_range(0..30)),
+            id: random.random_bool(0.8).then(|| format!("click-{number}")),
+            time_ms: edge + random.random_range(-2 * MARGIN_MS / 3..2 * MARGIN_MS / 3),
+            partition: 0,
+            offset: 0,
+            epoch: random.random_range(1..20),
+            late: None,
+            excluded: random.random_bool(0.02),
+        };
+        for copy in 0..if random.random_bool(0.2) { random.random_range(1..4) } else { 1 } {
+            if copy > 0 {
+                row.epoch += random.random_range(0..3);
+                if row.id.is_some() && random.random_bool(0.3) {
+                    row.time_ms += random.random_range(-MARGIN_MS / 3..MARGIN_MS / 3);
+                    row.ad = format!("ad-{}", random.random_range(0..5));
+                }
+            }
+            row.late = match random.random_range(0..20) {
+                0 => Some(LateReason::Late),
+                1 => Some(LateReason::Future),
+                _ => None,
+            };
+            row.partition = random.random_range(0..3);
+            let offset = &mut offsets[row.partition as usize];
+            row.offset = *offset;
+            *offset += random.random_range(1..3);
+            rows.clicks.push(row.clone());
+        }
+    }
+    rows.streamed = counted_by_a_right_stream(&rows, random);
+    rows
+}
+
+fn copies(rows: &Rows) -> Vec<Vec<Row>> {
+    let mut clicks: BTreeMap<_, Vec<Row>> = BTreeMap::new();
+    for row in &rows.clicks {
+        clicks.entry(row.identity()).or_default().push(row.clone());
+    }
+    let mut clicks: Vec<Vec<Row>> = clicks.into_values().collect();
+    clicks.iter_mut().for_each(|copies| copies.sort_by_key(|row| (row.epoch, row.partition, row.offset)));
+    clicks
+}
+
+/// The first copy on time counts; a stream that has forgotten it may count a later one again.
+fn counted_by_a_right_stream(rows: &Rows, random: &mut StdRng) -> BTreeMap<(String, i64), i64> {
+    let mut counted = BTreeMap::new();
+    for copies in copies(rows) {
+        let mut on_time = copies.iter().filter(|row| row.late.is_none());
+        let Some(first) = on_time.next() else { continue };
+        let again = on_time.filter(|row| row.epoch > first.epoch && random.random_bool(0.3));
+        for row in std::iter::once(first).chain(again) {
+            *counted.entry(row.cell()).or_default() += 1;
+        }
+    }
+    counted
+}
+
+fn ads(day: &DayCount) -> BTreeMap<&str, &AdDay> {
+    day.ads.iter().map(|ad| (ad.ad_id.as_str(), ad)).collect()
+}
+
+fn delta(ad: &AdDay, reason: Reason) -> i64 {
+    ad.corrections.iter().filter(|correction| correction.reason == reason).map(|correction| correction.delta).sum()
+}
+
+/// What a plain loop makes of the rows.
+fn check(rows: &Rows, day: &DayCount, seed: u64) {
+    let clicks = copies(rows);
+    let found = ads(day);
+    for number in 0..5 {
+        let ad_id = format!("ad-{number}");
+        let firsts: Vec<&Vec<Row>> =
+            clicks.iter().filter(|copies| copies[0].ad == ad_id && copies[0].in_day()).collect();
+        let invalid = firsts.iter().filter(|copies| copies.iter().any(|row| row.excluded)).count() as i64;
+        let users: BTreeSet<&str> = rows
+            .clicks
+            .iter()
+            .filter(|row| row.ad == ad_id && row.in_day() && !row.excluded)
+            .map(|row| row.user.as_str())
+            .collect();
+        let streamed: i64 = rows
+            .streamed
+            .iter()
+            .filter(|((ad, minute), _)| *ad == ad_id && (START_MS..START_MS + DAY_MS).contains(&(minute * MINUTE_MS)))
+            .map(|(_, clicks)| clicks)
+            .sum();
+        let Some(ad) = found.get(ad_id.as_str()) else {
+            assert_eq!((firsts.len(), streamed), (0, 0), "seed {seed}: {ad_id} is missing");
+            continue;
+        };
+        let billed = firsts.len() as i64 - invalid;
+        assert_eq!((ad.clicks, ad.streamed), (billed, streamed), "seed {seed}: {ad_id}");
+        assert_eq!(delta(ad, Reason::InvalidTraffic), -invalid, "seed {seed}: {ad_id}");
+        assert_eq!(ad.unique_users, (users.len() as u64).min(billed as u64), "seed {seed}: {ad_id}");
+        let explained: i64 = ad.corrections.iter().map(|correction| correction.delta).sum();
+        assert_eq!(streamed + explained, billed, "seed {seed}: {ad_id}");
+        let lost = firsts.iter().filter(|copies| {
+            let on_time = copies.iter().find(|row| row.late.is_none());
+            on_time.is_none_or(|row| row.cell() != copies[0].cell())
+        });
+        let late_or_future = delta(ad, Reason::Late) + delta(ad, Reason::Future);
+        assert_eq!(late_or_future, lost.count() as i64, "seed {seed}: {ad_id}");
+    }
+}
+
+#[test]
+fn a_day_is_what_a_plain_loop_makes_of_it() {
+    for seed in 0..60 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let rows = generate(&mut random);
+        let day = run(&rows, 1, 1, true).unwrap();
+        check(&rows, &day, seed);
+        for ad in &day.ads {
+            assert!(ad.differences.is_empty(), "seed {seed}: {ad:?}");
+            assert_eq!(delta(ad, Reason::Uncounted) + delta(ad, Reason::Overcounted), 0, "seed {seed}: {ad:?}");
+        }
+        let (workers, passes) = (random.random_range(1..5), random.random_range(1..7));
+        let other = run(&rows, workers, passes, true).unwrap();
+        assert_eq!((&other.ads, &other.root), (&day.ads, &day.root), "seed {seed}: {workers} workers, {passes} passes");
+        assert_eq!(other.rows, rows.clicks.len() as u64);
+        let estimated = run(&rows, 2, 1, false).unwrap();
+        assert_eq!(estimated.root, day.root);
+        for (estimated, exact) in estimated.ads.iter().zip(&day.ads) {
+            assert!(estimated.unique_users.abs_diff(exact.unique_users) <= 1, "seed {seed}: {estimated:?} {exact:?}");
+        }
+    }
+}
+
+#[test]
+fn what_the_stream_counted_wrong_is_found_where_it_is() {
+    for seed in 100..130 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut rows = generate(&mut random);
+        let in_day = |minute: i64| (START_MS..START_MS + DAY_MS).contains(&(minute * MINUTE_MS));
+        // A minute of copies that were counted again alone is not missed: nobody can say that they should have been.
+        let counted = copies(&rows).into_iter().filter_map(|copies| copies.into_iter().find(|row| row.late.is_none()));
+        let cells: BTreeSet<(String, i64)> =
+            counted.map(|row| row.cell()).filter(|(_, minute)| in_day(*minute)).collect();
+        let cells = Vec::from_iter(cells);
+        if cells.is_empty() {
+            continue;
+        }
+        let right = run(&rows, 1, 1, true).unwrap();
+        let (lost, invented) = (cells[random.random_range(0..cells.len())].clone(), ("ad-9".to_owned(), cells[0].1));
+        let clicks = rows.streamed.remove(&lost).unwrap();
+        rows.streamed.insert(invented.clone(), 7);
+        let day = run(&rows, 2, 2, true).unwrap();
+        check(&rows, &day, seed);
+        let found = ads(&day);
+        assert_eq!(delta(found["ad-9"], Reason::Overcounted), -7, "seed {seed}");
+        assert_eq!(found["ad-9"].clicks, 0);
+        let minute = (lost.1 * MINUTE_MS - START_MS) / MINUTE_MS;
+        let ad = found[lost.0.as_str()];
+        let named = ad.differences.iter().find(|difference| i64::from(difference.minute) == minute).unwrap();
+        assert_eq!(named.streamed, 0, "seed {seed}: {ad:?}");
+        let uncounted = delta(ad, Reason::Uncounted);
+        assert!((1..=clicks).contains(&uncounted), "seed {seed}: {uncounted} of {clicks}");
+        assert_eq!(day.root, right.root, "seed {seed}: what is billed does not depend on the stream");
+    }
+}
+
+#[test]
+fn a_click_is_proved_and_nothing_else() {
+    let mut random = StdRng::seed_from_u64(7);
+    let rows = std::iter::repeat_with(|| generate(&mut random)).find(|rows| rows.clicks.len() > 400).unwrap();
+    let day = run(&rows, 2, 3, false).unwrap();
+    let root = day.root.clone().unwrap();
+    let mut proved = 0;
+    for copies in copies(&rows) {
+        let Some(id) = &copies[0].id else { continue };
+        let billed = copies[0].ad == "ad-1" && copies[0].in_day() && !copies.iter().any(|row| row.excluded);
+        let proof = day.prove("ad-1", id);
+        assert_eq!(proof.is_some(), billed, "{id}");
+        if let Some(proof) = proof {
+            assert_eq!(proof.root().unwrap(), root);
+            proved += 1;
+        }
+    }
+    assert!(proved > 20);
+    assert!(day.prove("ad-1", "no such click").is_none());
+}
+
+#[test]
+fn an_archive_that_contradicts_itself_is_refused() {
+    let rows = generate(&mut StdRng::seed_from_u64(3));
+    let check = |rows: &Rows, expect: &str| {
+        let refusal = run(rows, 2, 2, false).unwrap_err().to_string();
+        assert!(refusal.contains(expect), "{refusal}");
+    };
+    let mut twice = rows.clone();
+    twice.clicks.push(rows.clicks.iter().find(|row| row.late.is_none()).unwrap().clone());
+    check(&twice, "is there 2 times");
+    check(
+        &Rows { clicks: rows.clicks.clone(), streamed: [(("ad-1".to_owned(), START_MS / MINUTE_MS), i64::MAX)].into() },
+        "clicks in one minute",
+    );
+}
