@@ -29,6 +29,7 @@ mod checkpoint_rows;
 mod chunk;
 mod clicks;
 mod commit;
+mod details;
 mod files;
 mod held;
 mod held_back;
