@@ -47,7 +47,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use weir_checkpoints::Store;
 use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
-pub use self::held_back::held_back;
+pub use self::held_back::{held_back, held_back_clicks};
 pub use self::read::{DeltaReader, DeltaReaderLimits, ReadError, ReadFigures, TableVersion};
 pub use self::restoring::Restoring;
 pub use self::table::Table;
