@@ -19,6 +19,7 @@
 //! This crate knows epochs, attempts, offsets and object names; it knows nothing of clicks, Timely, Kafka or HTTP.
 
 mod assemble;
+mod content_hash;
 mod follow;
 mod groups;
 mod ids;
@@ -31,6 +32,7 @@ mod retain;
 mod store;
 
 pub use assemble::{AssembleError, EpochEnd, ReadReport, Replaced, Settled, WorkerReport, assemble};
+pub use content_hash::content_hash;
 pub use follow::Follower;
 pub use groups::{GroupRange, GroupSet, KEY_GROUPS, group_of, groups_of_worker, worker_of_group};
 pub use ids::{Attempt, Epoch, Offset, PartitionId, Sequence, WorkerIndex};

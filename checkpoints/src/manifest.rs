@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::{Attempt, Epoch, GroupSet, Offset, PartitionId, Sequence, WorkerIndex};
+use crate::{Attempt, Epoch, GroupSet, Offset, PartitionId, Sequence, WorkerIndex, content_hash};
 
 /// The version of the stored format: of manifests, parts and key groups together. A job refuses to resume from any other.
 pub const FORMAT_VERSION: u32 = 1;
@@ -80,7 +79,7 @@ impl Manifest {
     /// The SHA-256 of a manifest's stored bytes, in hex.
     #[must_use]
     pub fn hash(bytes: &[u8]) -> String {
-        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        content_hash(bytes)
     }
 
     /// The sum of the totals of all partitions.

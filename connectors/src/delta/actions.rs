@@ -78,6 +78,9 @@ pub(super) struct Add {
     pub(super) data_change: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stats: Option<String>,
+    /// What the writer of the file says of it beyond the protocol; other writers and older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tags: Option<BTreeMap<String, Option<String>>>,
 }
 
 /// A file that no longer does; other writers only.

@@ -98,7 +98,7 @@ fn settings(map: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, Optio
     map.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())))
 }
 
-fn partition(map: &BTreeMap<String, Option<String>>) -> impl Iterator<Item = (&str, Option<&str>)> {
+fn nullable(map: &BTreeMap<String, Option<String>>) -> impl Iterator<Item = (&str, Option<&str>)> {
     map.iter().map(|(key, value)| (key.as_str(), value.as_deref()))
 }
 
@@ -116,18 +116,19 @@ fn add_column(actions: &[Action]) -> Result<ArrayRef, ArrowError> {
     let rows = || actions.iter().map(|action| action.add.as_ref());
     let fields = vec![
         ("path", texts(rows().map(|add| add.map(|add| add.path.as_str())))),
-        ("partitionValues", maps(rows().map(|add| add.map(|add| partition(&add.partition_values))))?),
+        ("partitionValues", maps(rows().map(|add| add.map(|add| nullable(&add.partition_values))))?),
         ("size", longs(rows().map(|add| add.map(|add| add.size)))),
         ("modificationTime", longs(rows().map(|add| add.map(|add| add.modification_time)))),
         ("dataChange", flags(rows().map(|add| add.map(|add| add.data_change)))),
         ("stats", texts(rows().map(|add| add.and_then(|add| add.stats.as_deref())))),
+        ("tags", maps(rows().map(|add| add.and_then(|add| add.tags.as_ref().map(nullable))))?),
     ];
     structure(rows().map(|add| add.is_some()).collect(), fields)
 }
 
 fn remove_column(actions: &[Action]) -> Result<ArrayRef, ArrowError> {
     let rows = || actions.iter().map(|action| action.remove.as_ref());
-    let values = rows().map(|remove| remove.and_then(|remove| remove.partition_values.as_ref().map(partition)));
+    let values = rows().map(|remove| remove.and_then(|remove| remove.partition_values.as_ref().map(nullable)));
     let fields = vec![
         ("path", texts(rows().map(|remove| remove.map(|remove| remove.path.as_str())))),
         ("deletionTimestamp", longs(rows().map(|remove| remove.and_then(|remove| remove.deletion_timestamp)))),
@@ -277,6 +278,7 @@ fn add_of(cell: Cell<'_>) -> Option<Add> {
         modification_time: cell.long("modificationTime")?,
         data_change: cell.flag("dataChange").unwrap_or(false),
         stats: cell.text("stats"),
+        tags: cell.map("tags"),
     })
 }
 
@@ -306,7 +308,12 @@ mod tests {
             modification_time: 8,
             data_change: false,
             stats: Some("{\"numRecords\":1}".to_owned()),
+            tags: Some(BTreeMap::from([
+                ("weir.sha256".to_owned(), Some("00ff".to_owned())),
+                ("other".to_owned(), None),
+            ])),
         };
+        let without_tags = Add { path: "part-2.zstd.parquet".to_owned(), tags: None, ..add.clone() };
         let remove = Remove {
             path: "gone".to_owned(),
             deletion_timestamp: Some(9),
@@ -331,6 +338,7 @@ mod tests {
             Action::from(Txn { app_id: "job".to_owned(), version: 5, last_updated: None }),
             Action::from(remove),
             Action::from(add),
+            Action::from(without_tags),
         ];
         let bytes = encode(&actions).unwrap();
         let all = ["protocol", "metaData", "txn", "add", "remove"];

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray};
-use weir_dataflow::{ClickRow, LateReason, Row, SinkError, event_time_ms};
+use weir_checkpoints::{Epoch, Offset, PartitionId};
+use weir_dataflow::{Click, ClickRow, LateReason, Row, SinkError, event_time_ms};
 
 use super::chunk::{AdIndex, Chunk, Columns, Key, decode_bytes, decode_number, encode_bytes, encode_numbers};
 use super::table::{Table, day_of, hour_of};
@@ -80,6 +81,22 @@ impl ClickChunk {
             epoch: row.epoch.0,
         });
         Ok(())
+    }
+
+    /// The rows, in the order they came.
+    pub(super) fn clicks(&self) -> impl Iterator<Item = ClickRow<'_>> {
+        self.heads.iter().map(|head| {
+            let [ad_id, user_id, click_id, ip_address, user_agent, extra, region] = self.texts_of(head);
+            let (ad_id, user_id) = (ad_id.unwrap_or_default(), user_id.unwrap_or_default());
+            ClickRow {
+                click: Click { ad_id, user_id, timestamp: head.timestamp, click_id, ip_address, user_agent },
+                extra,
+                region,
+                partition: PartitionId(head.partition),
+                offset: Offset(head.offset),
+                epoch: Epoch(head.epoch),
+            }
+        })
     }
 
     /// Reads a byte of every cache line of a row's texts, for nothing but to have them in the cache.

@@ -11,6 +11,7 @@ use weir_dataflow::{Committer, SinkError};
 
 use super::actions::{Action, Add, Format, Metadata, Txn};
 use super::checkpoint;
+use super::details::Details;
 use super::log::{Log, PROTOCOL};
 use super::table::{Column, Table, delta_schema, partition_columns};
 use super::{Clock, DeltaConfig, failed, refused};
@@ -66,13 +67,6 @@ impl Committer for TableCommitter {
     }
 }
 
-/// What the sink wrote into [`OutputPart::details`].
-#[derive(Deserialize)]
-struct Details {
-    partition: BTreeMap<String, Option<String>>,
-    stats: Value,
-}
-
 /// A file of a manifest, as the log names it.
 pub(super) fn add_of(output: &OutputPart, written_ms: i64) -> Result<Add, SinkError> {
     let table = output.sink.as_str();
@@ -82,6 +76,7 @@ pub(super) fn add_of(output: &OutputPart, written_ms: i64) -> Result<Add, SinkEr
     let path = output.name.strip_prefix(table).and_then(|name| name.strip_prefix('/'));
     Ok(Add {
         path: path.ok_or_else(|| foreign("it lies elsewhere".to_owned()))?.to_owned(),
+        tags: details.tags().map_err(|error| foreign(error.to_string()))?,
         partition_values: details.partition,
         size: output.size_bytes as i64,
         modification_time: written_ms,

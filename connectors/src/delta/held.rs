@@ -84,10 +84,7 @@ impl<C: Chunk> Held<C> {
 
     /// Holds rows that were carried over; they are unpacked once, to see that they can be.
     pub(super) fn restored(table: &str, carried: &[u8]) -> Result<(Self, Header), String> {
-        let (header, chunks) = unpack::<C>(carried)?;
-        if header.table != table {
-            return Err(format!("they are rows of {}", header.table));
-        }
+        let (header, chunks) = carried_rows::<C>(table, carried)?;
         let bytes = chunks.iter().map(Chunk::bytes).sum();
         let packed = Rows::Packed(Arc::new(carried.to_vec()));
         Ok((Self { bytes, rows: Mutex::new(packed) }, header))
@@ -135,6 +132,12 @@ impl<C: Chunk> Held<C> {
     fn lock(&self) -> MutexGuard<'_, Rows<C>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Rows that were carried over for a table, for whoever does not go on with them.
+pub(super) fn carried_rows<C: Chunk>(table: &str, carried: &[u8]) -> Result<(Header, Vec<C>), String> {
+    let (header, chunks) = unpack::<C>(carried)?;
+    if header.table == table { Ok((header, chunks)) } else { Err(format!("they are rows of {}", header.table)) }
 }
 
 fn pack<C: Chunk>(header: &Header, chunks: &[Arc<C>]) -> Result<Vec<u8>, String> {

@@ -29,6 +29,7 @@ mod checkpoint_rows;
 mod chunk;
 mod clicks;
 mod commit;
+mod details;
 mod files;
 mod held;
 mod held_back;
@@ -46,7 +47,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use weir_checkpoints::Store;
 use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
-pub use self::held_back::held_back;
+pub use self::held_back::{held_back, held_back_clicks};
 pub use self::read::{DeltaReader, DeltaReaderLimits, ReadError, ReadFigures, TableVersion};
 pub use self::restoring::Restoring;
 pub use self::table::Table;

@@ -9,11 +9,11 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use serde_json::json;
-use weir_checkpoints::{Attempt, Epoch, OutputPart, Store, WorkerIndex};
+use weir_checkpoints::{Attempt, Epoch, OutputPart, Store, WorkerIndex, content_hash};
 use weir_dataflow::{Carried, Cut, Row, Sink, SinkError, Staged, Staging, WorkerContext};
 
 use super::chunk::{Chunk, Pool};
+use super::details::Details;
 use super::files::{FileWriter, OpenFile};
 use super::held::{Held, OffsetRanges, PACKED_FRACTION};
 use super::table::Table;
@@ -298,10 +298,12 @@ impl Files {
         let values = self.target.table.partition_values(file.partition);
         let name = self.target.name(&values, self.epoch, self.outputs.len());
         let rows = file.rows();
-        let details = json!({
-            "partition": values.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
-            "stats": file.stats.to_delta(),
-        });
+        let mut details = Details {
+            partition: values.into_iter().map(|(column, value)| (column.to_owned(), Some(value))).collect(),
+            stats: file.stats.to_delta(),
+            sha256: None,
+            rows_by_partition: file.stats.rows_by_partition().clone(),
+        };
         let entries = [
             ("weir.epoch", self.epoch.to_string()),
             ("weir.offsets", serde_json::to_string(&self.offsets).map_err(|error| error.to_string())?),
@@ -309,6 +311,8 @@ impl Files {
         ];
         let bytes = file.close(&entries)?;
         let size_bytes = bytes.len() as u64;
+        details.sha256 = Some(content_hash(&bytes));
+        let details = serde_json::to_value(details).map_err(|error| error.to_string())?;
         put_staged(self.target.store.as_ref(), &name, bytes).map_err(|error| error.to_string())?;
         let sink = self.target.table.name().to_owned();
         self.outputs.push(OutputPart { sink, name, rows, size_bytes, details });

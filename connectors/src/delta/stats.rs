@@ -1,19 +1,26 @@
 //! What the log says of a file's values, so that readers can leave files out.
 
+use std::collections::BTreeMap;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use serde_json::{Map, Value, json};
+use weir_checkpoints::PartitionId;
 
 use super::table::{Column, Kind};
 
 /// Texts are shortened to this many characters, as Delta's own writers do.
 const PREFIX_CHARS: usize = 32;
 
-/// The rows of a file, and the ranges of some columns.
+/// Source partitions below this are counted in an array, others in the map: few topics have more.
+const DENSE_PARTITIONS: usize = 256;
+
+/// The rows of a file, where they come from, and the ranges of some columns.
 #[derive(Debug, Default)]
 pub(super) struct FileStats {
     rows: u64,
+    rows_by_partition: BTreeMap<PartitionId, u64>,
     ranges: Vec<(Column, Range)>,
 }
 
@@ -30,9 +37,18 @@ impl FileStats {
         self.rows
     }
 
+    /// The rows so far by the partition of the source that they come from; none for windows.
+    pub(super) fn rows_by_partition(&self) -> &BTreeMap<PartitionId, u64> {
+        &self.rows_by_partition
+    }
+
     /// Takes rows in.
     pub(super) fn add(&mut self, columns: &[Column], batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
+        let partitions = batch.column_by_name("partition").and_then(|column| column.as_primitive_opt::<Int32Type>());
+        if let Some(partitions) = partitions {
+            self.count_partitions(partitions.values());
+        }
         for column in columns.iter().filter(|column| column.ranged) {
             let array = batch.column_by_name(column.name);
             let Some(range) = array.and_then(|array| range_of(column.kind, array.as_ref())) else { continue };
@@ -40,6 +56,19 @@ impl FileStats {
                 Some((_, known)) => known.widen(range),
                 None => self.ranges.push((*column, range)),
             }
+        }
+    }
+
+    fn count_partitions(&mut self, partitions: &[i32]) {
+        let mut dense = [0_u64; DENSE_PARTITIONS];
+        for &partition in partitions {
+            match dense.get_mut(partition as usize) {
+                Some(rows) => *rows += 1,
+                None => *self.rows_by_partition.entry(PartitionId(partition as u32)).or_default() += 1,
+            }
+        }
+        for (partition, rows) in (0..).zip(dense).filter(|(_, rows)| *rows > 0) {
+            *self.rows_by_partition.entry(PartitionId(partition)).or_default() += rows;
         }
     }
 
@@ -169,6 +198,17 @@ mod tests {
                 prop_assert!(bound.chars().count() <= PREFIX_CHARS);
             }
         }
+    }
+
+    #[test]
+    fn rows_are_counted_by_the_partition_they_come_from() {
+        let mut stats = FileStats::default();
+        for partitions in [[3, 0, 3, 1000], [3, 1000, 255, 256]] {
+            stats.count_partitions(&partitions);
+        }
+        let expect = [(0, 1), (3, 3), (255, 1), (256, 1), (1000, 2)];
+        let expect = expect.map(|(partition, rows)| (PartitionId(partition), rows));
+        assert_eq!(*stats.rows_by_partition(), BTreeMap::from(expect));
     }
 
     #[test]

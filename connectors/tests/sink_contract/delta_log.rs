@@ -1,7 +1,10 @@
 //! What other readers and writers of a table rely on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
 use serde_json::{Value, json};
 use weir_checkpoints::{Attempt, Epoch, Offset, OutputPart, PartitionId, Store, WorkerIndex};
 use weir_connectors::delta::{DeltaConfig, DeltaSink, Table};
@@ -102,6 +105,7 @@ fn what_the_log_says_of_a_file_is_true() {
         for file in &files {
             check_stats(file);
             check_order(file);
+            check_tags(file, table);
             let entry = |key: &str| file.footer[key].as_str();
             assert_eq!(entry("weir.epoch"), "7");
             assert_eq!(entry("weir.offsets"), r#"{"0":[0,500]}"#);
@@ -126,6 +130,22 @@ fn check_stats(file: &TableFile) {
     let epochs =
         file.stats["minValues"]["epoch"].as_i64().unwrap()..=file.stats["maxValues"]["epoch"].as_i64().unwrap();
     assert_eq!(epochs, 7..=7);
+}
+
+fn check_tags(file: &TableFile, table: Table) {
+    assert_eq!(file.tags["weir.sha256"], json!(file.sha256));
+    if table == Table::Agg {
+        assert_eq!(file.tags.get("weir.rows"), None);
+        return;
+    }
+    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
+    for column in file.batches.iter().map(|batch| batch.column_by_name("partition").unwrap()) {
+        for partition in column.as_primitive::<Int32Type>().values() {
+            *rows.entry(partition.to_string()).or_default() += 1;
+        }
+    }
+    let told: BTreeMap<String, u64> = serde_json::from_str(file.tags["weir.rows"].as_str().unwrap()).unwrap();
+    assert_eq!(told, rows);
 }
 
 fn check_order(file: &TableFile) {
@@ -220,6 +240,21 @@ fn unknown_fields_can_be_kept_from_any_day_on() {
     let ids: Vec<&Value> = actions.iter().filter_map(|(_, action)| Some(&action.get("metaData")?["id"])).collect();
     assert_eq!(ids.len(), 2);
     assert_eq!(ids[0], ids[1], "it is still the same table");
+}
+
+/// A job that goes on with a newer version of Weir repeats the commit of a manifest that the older one wrote.
+#[test]
+fn a_manifest_without_hashes_is_committed_without_tags() {
+    let store = Arc::new(MemoryStore::new());
+    let sink = raw(config(), &store);
+    let mut outputs = stage(&sink, 1, 5).unwrap();
+    for output in &mut outputs {
+        let details = output.details.as_object_mut().unwrap();
+        assert!(details.remove("sha256").is_some() && details.remove("rows_by_partition").is_some());
+    }
+    sink.committer().unwrap().commit(&manifest(1, 1, outputs)).unwrap();
+    let files = delta_reader::files(store.as_ref(), "clicks_raw");
+    assert!(!files.is_empty() && files.iter().all(|file| file.tags.is_null()));
 }
 
 #[test]

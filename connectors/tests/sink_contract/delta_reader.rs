@@ -8,7 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
-use weir_checkpoints::{Epoch, Offset, PartitionId, Store};
+use weir_checkpoints::{Epoch, Offset, PartitionId, Store, content_hash};
 use weir_dataflow::{Click, ClickRow, LateReason, Row, Window, WindowRow};
 
 use crate::rows::describe;
@@ -19,6 +19,8 @@ pub(crate) struct TableFile {
     pub(crate) path: String,
     pub(crate) partition: BTreeMap<String, String>,
     pub(crate) stats: Value,
+    pub(crate) tags: Value,
+    pub(crate) sha256: String,
     pub(crate) batches: Vec<RecordBatch>,
     pub(crate) footer: BTreeMap<String, String>,
 }
@@ -75,6 +77,7 @@ pub(crate) fn rows(store: &dyn Store, table: &str) -> Vec<String> {
 fn read_file(store: &dyn Store, table: &str, path: String, add: &Value) -> TableFile {
     let bytes = store.get(&format!("{table}/{path}")).unwrap().expect("every added file exists");
     assert_eq!(add["size"].as_u64().unwrap(), bytes.len() as u64);
+    let sha256 = content_hash(&bytes);
     let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).unwrap();
     let footer = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
     let values = add["partitionValues"].as_object().unwrap();
@@ -82,6 +85,8 @@ fn read_file(store: &dyn Store, table: &str, path: String, add: &Value) -> Table
         path,
         partition: values.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect(),
         stats: serde_json::from_str(add["stats"].as_str().unwrap()).unwrap(),
+        tags: add["tags"].clone(),
+        sha256,
         batches: reader.build().unwrap().map(Result::unwrap).collect(),
         footer: footer.into_iter().map(|entry| (entry.key, entry.value.unwrap_or_default())).collect(),
     }
