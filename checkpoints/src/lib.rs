@@ -20,6 +20,7 @@
 
 mod assemble;
 mod content_hash;
+mod days;
 mod follow;
 mod groups;
 mod ids;
@@ -33,6 +34,7 @@ mod store;
 
 pub use assemble::{AssembleError, EpochEnd, ReadReport, Replaced, Settled, WorkerReport, assemble};
 pub use content_hash::content_hash;
+pub use days::{ClosedOn, DAY_FORMAT_VERSION, Day, DayError, DayRecord, DayTotals};
 pub use follow::Follower;
 pub use groups::{GroupRange, GroupSet, KEY_GROUPS, group_of, groups_of_worker, worker_of_group};
 pub use ids::{Attempt, Epoch, Offset, PartitionId, Sequence, WorkerIndex};

@@ -3,6 +3,7 @@
 //! ```text
 //! <job>/manifests/00000000000000000042.json                 numbered without gaps
 //! <job>/state/00000000000000000871-3-0-dedup.part           epoch, attempt, worker, kind
+//! <job>/days/2025-01-15/000002.json                         date, revision
 //! ```
 
 use crate::{Attempt, Epoch, Sequence, WorkerIndex};
@@ -46,6 +47,24 @@ impl Names {
             return None;
         }
         digits.parse().ok().map(Sequence)
+    }
+
+    /// The folder of all closed days.
+    #[must_use]
+    pub fn days(&self) -> String {
+        format!("{}/days/", self.job)
+    }
+
+    /// The record of a revision of a day, which is written `2025-01-15`.
+    #[must_use]
+    pub fn day(&self, date: &str, revision: u32) -> String {
+        format!("{}/days/{date}/{revision:06}.json", self.job)
+    }
+
+    /// The day of the record with this name.
+    #[must_use]
+    pub fn date_of_record<'a>(&self, name: &'a str) -> Option<&'a str> {
+        name.strip_prefix(&self.days())?.split_once('/').map(|(date, _)| date)
     }
 
     /// The folder of all state parts.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, clickhouse, generate, ingest, run, serve, topics, up, verify};
+use crate::commands::{check, checkpoints, clickhouse, generate, ingest, reconcile, run, serve, topics, up, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -27,6 +27,7 @@ Examples:
   weir ingest job.toml
   weir serve job.toml
   weir verify job.toml --oracle oracle.ndjson
+  weir reconcile job.toml --date 2025-01-15
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
 WEIR_LOG chooses what is logged to standard error, for example WEIR_LOG=debug.";
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Clickhouse(clickhouse::ClickHouseCommand),
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Serve(serve::ServeArgs),
     #[command(subcommand)]
     Topics(topics::TopicsCommand),

@@ -19,6 +19,7 @@ pub mod http;
 pub mod ingest;
 pub mod metrics;
 pub mod progress;
+pub mod reconcile;
 pub mod serve;
 pub mod verify;
 

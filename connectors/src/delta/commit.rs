@@ -33,16 +33,17 @@ impl TableCommitter {
         log.append(|log| plan_schema(log, &columns, &config.clock))?;
         Ok(Self { log, columns })
     }
+}
 
-    /// A failure here loses nothing: readers start from the checkpoint before, and the next commit tries again.
-    fn write_checkpoint(&mut self) {
-        let since = self.log.checkpoint.as_ref().map_or(0, |files| files.version);
-        if self.log.version.is_some_and(|version| version < since + CHECKPOINT_EVERY) {
-            return;
-        }
-        if let Err(error) = checkpoint::write(&mut self.log) {
-            tracing::warn!(table = self.log.table, %error, "could not write a checkpoint of the table's log");
-        }
+/// Writes a checkpoint of a log that has grown enough since the last one. A failure loses nothing: readers start from the
+/// checkpoint before, and the next commit tries again.
+pub(super) fn checkpoint_if_due(log: &mut Log) {
+    let since = log.checkpoint.as_ref().map_or(0, |files| files.version);
+    if log.version.is_some_and(|version| version < since + CHECKPOINT_EVERY) {
+        return;
+    }
+    if let Err(error) = checkpoint::write(log) {
+        tracing::warn!(table = log.table, %error, "could not write a checkpoint of the table's log");
     }
 }
 
@@ -62,7 +63,7 @@ impl Committer for TableCommitter {
             missing_columns(log, columns)?;
             Ok(Some(commit_actions(log, manifest, &adds)))
         })?;
-        self.write_checkpoint();
+        checkpoint_if_due(&mut self.log);
         Ok(())
     }
 }
@@ -88,27 +89,28 @@ pub(super) fn add_of(output: &OutputPart, written_ms: i64) -> Result<Add, SinkEr
 fn commit_actions(log: &Log, manifest: &Manifest, adds: &[Add]) -> Vec<Action> {
     let epoch = manifest.epoch.0;
     let parameters = json!({ "outputMode": "Append", "queryId": log.job, "epochId": epoch.to_string() });
-    let info = commit_info("STREAMING UPDATE", parameters, manifest.written_ms);
+    let info = commit_info("STREAMING UPDATE", parameters, manifest.written_ms, true);
     let txn = Txn { app_id: log.job.clone(), version: epoch as i64, last_updated: Some(manifest.written_ms) };
     [info, txn.into()].into_iter().chain(adds.iter().cloned().map(Action::from)).collect()
 }
 
-fn commit_info(operation: &str, parameters: Value, now_ms: i64) -> Action {
+/// `blind` says that the commit depends on nothing that was read from the table.
+pub(super) fn commit_info(operation: &str, parameters: Value, now_ms: i64, blind: bool) -> Action {
     let info = json!({
         "timestamp": now_ms,
         "operation": operation,
         "operationParameters": parameters,
-        "isBlindAppend": true,
+        "isBlindAppend": blind,
         "engineInfo": concat!("weir/", env!("CARGO_PKG_VERSION")),
     });
     Action { commit_info: Some(info), ..Action::default() }
 }
 
 /// What is to be done before rows can be added: create the table, or give it columns of ours that it does not have.
-fn plan_schema(log: &Log, columns: &[Column], clock: &Clock) -> Result<Option<Vec<Action>>, SinkError> {
+pub(super) fn plan_schema(log: &Log, columns: &[Column], clock: &Clock) -> Result<Option<Vec<Action>>, SinkError> {
     let Some(metadata) = &log.metadata else {
         return Ok(Some(vec![
-            commit_info("CREATE TABLE", json!({}), clock()),
+            commit_info("CREATE TABLE", json!({}), clock(), true),
             PROTOCOL.into(),
             new_metadata(log.table, columns, clock()).into(),
         ]));
@@ -118,7 +120,7 @@ fn plan_schema(log: &Log, columns: &[Column], clock: &Clock) -> Result<Option<Ve
         return Ok(None);
     }
     let schema_string = with_columns(metadata, &missing).map_err(|error| failed(log.table, "add columns", error))?;
-    let info = commit_info("ADD COLUMNS", json!({}), clock());
+    let info = commit_info("ADD COLUMNS", json!({}), clock(), true);
     Ok(Some(vec![info, Metadata { schema_string, ..metadata.clone() }.into()]))
 }
 
@@ -166,7 +168,7 @@ struct TableField {
 }
 
 /// Our columns that the table does not have and may be given. Fails where our rows do not fit into it.
-fn missing_columns(log: &Log, columns: &[Column]) -> Result<Vec<Column>, SinkError> {
+pub(super) fn missing_columns(log: &Log, columns: &[Column]) -> Result<Vec<Column>, SinkError> {
     let Some(metadata) = &log.metadata else { return Ok(columns.to_vec()) };
     let unfit =
         |reason: String| refused(log.table, format!("the table's schema has changed: {reason}; undo the change"));

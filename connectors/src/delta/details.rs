@@ -16,7 +16,7 @@ use serde_json::Value;
 use weir_checkpoints::PartitionId;
 
 /// The SHA-256 of the file, in hex.
-const HASH_TAG: &str = "weir.sha256";
+pub(super) const HASH_TAG: &str = "weir.sha256";
 
 /// Its rows by source partition, as JSON.
 const ROWS_TAG: &str = "weir.rows";

@@ -132,7 +132,7 @@ impl OpenFile {
 
 impl Column {
     /// The writer's settings for it. `different` bounds the different values in a row group, if it is looked up.
-    fn configure(&self, properties: WriterPropertiesBuilder, different: u64) -> WriterPropertiesBuilder {
+    pub(super) fn configure(&self, properties: WriterPropertiesBuilder, different: u64) -> WriterPropertiesBuilder {
         let path = || ColumnPath::from(self.name);
         let mut configured = properties.set_column_dictionary_enabled(path(), self.layout == Layout::Dictionary);
         if self.layout == Layout::Deltas {

@@ -24,15 +24,18 @@
 //!   mapping, clean-up of the log.
 
 mod actions;
+mod billing;
 mod checkpoint;
 mod checkpoint_rows;
 mod chunk;
 mod clicks;
 mod commit;
+mod day;
 mod details;
 mod files;
 mod held;
 mod held_back;
+mod live;
 mod log;
 mod read;
 mod restoring;
@@ -47,6 +50,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use weir_checkpoints::Store;
 use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
+pub use self::billing::{BilledAd, BillingTable, CorrectedAd, DayFiles, billed, commit_day, corrected};
+pub use self::day::{DayArchive, DayRange, Excluded};
 pub use self::held_back::{held_back, held_back_clicks};
 pub use self::read::{DeltaReader, DeltaReaderLimits, ReadError, ReadFigures, TableVersion};
 pub use self::restoring::Restoring;

@@ -154,20 +154,20 @@ fn date_text(day: u32) -> String {
 /// Days from the start of the common era, which `chrono` counts from, to the 1st of January 1970.
 pub(super) const DAYS_BEFORE_1970: i32 = 719_163;
 
-const fn column(name: &'static str, kind: Kind, layout: Layout) -> Column {
+pub(super) const fn column(name: &'static str, kind: Kind, layout: Layout) -> Column {
     Column { name, kind, nullable: false, layout, ranged: false, looked_up: false }
 }
 
 impl Column {
-    const fn nullable(self) -> Self {
+    pub(super) const fn nullable(self) -> Self {
         Self { nullable: true, ..self }
     }
 
-    const fn ranged(self) -> Self {
+    pub(super) const fn ranged(self) -> Self {
         Self { ranged: true, ..self }
     }
 
-    const fn looked_up(self) -> Self {
+    pub(super) const fn looked_up(self) -> Self {
         Self { looked_up: true, ..self }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod clickhouse;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 mod ingest_wiring;
+pub(crate) mod reconcile;
 pub(crate) mod run;
 pub(crate) mod serve;
 mod signals;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Clickhouse(command) => clickhouse::run(&command, output),
         Command::Generate(args) => generate::run(&args, output),
         Command::Ingest(args) => ingest::run(&args, output),
+        Command::Reconcile(args) => reconcile::run(&args, output),
         Command::Run(args) => run::run(&args, output),
         Command::Serve(args) => serve::run(&args),
         Command::Topics(command) => topics::run(&command, output),

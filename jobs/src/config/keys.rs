@@ -29,6 +29,8 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("tables.roll_interval", Kind::Duration),
     ("archive.enabled", Kind::Boolean),
     ("archive.extra", Kind::Boolean),
+    ("billing.timezone", Kind::Text),
+    ("billing.margin", Kind::Duration),
     ("clickhouse.url", Kind::Text),
     ("clickhouse.database", Kind::Text),
     ("clickhouse.user", Kind::Text),

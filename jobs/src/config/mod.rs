@@ -22,6 +22,7 @@ mod values;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use chrono_tz::Tz;
 use url::Url;
 use weir_connectors::clickhouse::ClickHouseConfig;
 use weir_connectors::kafka::KafkaConfig;
@@ -62,6 +63,8 @@ pub struct JobConfig {
     pub tables: TablesConfig,
     /// The archive; none where it is switched off.
     pub archive: Option<ArchiveConfig>,
+    /// What days are billed.
+    pub billing: BillingConfig,
     /// What is kept for queries.
     pub hot: HotConfig,
     /// The ClickHouse that windows are copied to, if any.
@@ -141,6 +144,15 @@ pub struct HotConfig {
     pub retention_ms: u64,
     /// About how much memory they may take.
     pub memory_bytes: usize,
+}
+
+/// Days that are billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BillingConfig {
+    /// Whose days they are.
+    pub timezone: Tz,
+    /// How far around a day copies of its clicks are looked for.
+    pub margin_ms: u64,
 }
 
 /// The archive.

@@ -1,5 +1,6 @@
 //! From raw values to a [`JobConfig`]: ranges, and whether the values fit together.
 
+use chrono_tz::Tz;
 use weir_checkpoints::KEY_GROUPS;
 
 use super::clickhouse::clickhouse;
@@ -8,7 +9,8 @@ use super::reader::{DAY_MS, HOUR_MS, MINUTE_MS, Reader, SECOND_MS};
 use super::source::source;
 use super::values::format_duration_ms;
 use super::{
-    ArchiveConfig, CheckpointConfig, ConfigError, EpochConfig, HotConfig, JobConfig, TablesConfig, TimeConfig,
+    ArchiveConfig, BillingConfig, CheckpointConfig, ConfigError, EpochConfig, HotConfig, JobConfig, TablesConfig,
+    TimeConfig,
 };
 
 /// Checks what a job needs.
@@ -40,6 +42,7 @@ pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
             roll_interval_ms: raw.duration_ms("tables.roll_interval", SECOND_MS..=DAY_MS)?,
         },
         archive: archive(&raw)?,
+        billing: BillingConfig { timezone: timezone(&raw)?, margin_ms: raw.duration_ms("billing.margin", 0..=DAY_MS)? },
         hot: HotConfig {
             retention_ms: raw.duration_ms("hot.retention", 0..=30 * DAY_MS)?,
             memory_bytes: raw.size("hot.memory_bytes", 0..=1 << 40)?,
@@ -100,6 +103,12 @@ fn checkpoint(raw: &Reader<'_>, epoch: &EpochConfig) -> Result<CheckpointConfig,
         retain: raw.integer("checkpoint.retain", 1..=10_000)? as u32,
         retain_manifests_ms: raw.duration_ms("checkpoint.retain_manifests", HOUR_MS..=3650 * DAY_MS)?,
     })
+}
+
+fn timezone(raw: &Reader<'_>) -> Result<Tz, ConfigError> {
+    const KEY: &str = "billing.timezone";
+    let (name, _) = raw.text(KEY, "a time zone")?;
+    name.parse().map_err(|_| raw.invalid(KEY, "the IANA name of a time zone, such as \"UTC\" or \"Europe/Berlin\""))
 }
 
 fn archive(raw: &Reader<'_>) -> Result<Option<ArchiveConfig>, ConfigError> {

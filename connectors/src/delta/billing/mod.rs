@@ -1,0 +1,78 @@
+//! What billing reads: `billing_daily`, one row for each ad and closed day, and `corrections`, the ledger of why these are
+//! not what the stream has counted.
+//!
+//! ```text
+//!   write:   rows of a revision ─▶ one file a table, under a name of its own, invisible
+//!   commit:  record of the revision ─▶ corrections: add       the ledger only grows
+//!                                  └─▶ billing_daily: add, and remove the file of the revision before
+//! ```
+//!
+//! - A reader of `billing_daily` finds each ad of a closed day once, with the newest figure. Older figures are in the ledger,
+//!   and in older versions of the table.
+//! - Rows show only after the record of their revision exists, and once: each version carries a `txn` of the job and the
+//!   day, with the revision as its number.
+//! - The ledger is committed first: no figure is seen before its reason.
+
+mod commit;
+mod read;
+mod rows;
+
+pub use self::commit::commit_day;
+pub use self::read::{billed, corrected};
+pub use self::rows::{BilledAd, CorrectedAd, DayFiles};
+
+use super::table::{Column, Kind, Layout, column};
+
+/// One of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BillingTable {
+    /// `billing_daily`: what is billed.
+    Daily,
+    /// `corrections`: why.
+    Corrections,
+}
+
+impl BillingTable {
+    /// In the order in which they are committed.
+    pub const ALL: [Self; 2] = [Self::Corrections, Self::Daily];
+
+    /// Its name, and its folder's.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Daily => "billing_daily",
+            Self::Corrections => "corrections",
+        }
+    }
+
+    pub(super) fn columns(self) -> Vec<Column> {
+        let ad_id = column("ad_id", Kind::Text, Layout::Plain).ranged().looked_up();
+        let (run, date) =
+            (column("run", Kind::Text, Layout::Dictionary), column("date", Kind::Date, Layout::PartitionedBy));
+        let revision = column("revision", Kind::Integer, Layout::Dictionary);
+        match self {
+            Self::Daily => vec![
+                ad_id,
+                column("click_count", Kind::Long, Layout::Dictionary).ranged(),
+                column("unique_users", Kind::Long, Layout::Dictionary),
+                column("status", Kind::Text, Layout::Dictionary),
+                run,
+                column("manifest_hash", Kind::Text, Layout::Dictionary),
+                revision,
+                column("clicks_root", Kind::Text, Layout::Plain).nullable(),
+                date,
+            ],
+            Self::Corrections => vec![
+                ad_id,
+                column("streamed", Kind::Long, Layout::Dictionary),
+                column("recounted", Kind::Long, Layout::Dictionary),
+                column("delta", Kind::Long, Layout::Dictionary),
+                column("reason", Kind::Text, Layout::Dictionary),
+                run,
+                column("offsets", Kind::Text, Layout::Plain),
+                revision,
+                date,
+            ],
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Which files have rows of the day.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate};
+use weir_checkpoints::{Manifest, Store};
+use weir_dataflow::{SinkError, Window};
+
+use super::DayRange;
+use crate::delta::live::{LiveFile, LiveTable};
+use crate::delta::{Table, refused};
+
+const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// A file, and the table that it is of.
+#[derive(Debug, Clone)]
+pub(super) struct FileOf {
+    pub(super) table: Table,
+    pub(super) name: String,
+    pub(super) live: LiveFile,
+}
+
+/// In the order of tables and names.
+pub(super) fn find(store: &Arc<dyn Store>, range: DayRange, manifest: &Manifest) -> Result<Vec<FileOf>, SinkError> {
+    let mut files = Vec::new();
+    let around = (range.start_ms - range.margin_ms, range.end_ms + range.margin_ms);
+    for (table, (from_ms, until_ms)) in
+        [(Table::Raw, around), (Table::Late, around), (Table::Agg, (range.start_ms, range.end_ms))]
+    {
+        for (name, live) in LiveTable::read(store, table.name())?.with_files_of(table.name(), manifest)?.files {
+            // The table may be ahead of the manifest.
+            if LiveFile::epoch(&name).is_some_and(|epoch| epoch > manifest.epoch.0) {
+                continue;
+            }
+            let Some((first_ms, length_ms)) = span(table, &name, &live)? else { continue };
+            if first_ms < until_ms && first_ms + length_ms > from_ms {
+                files.push(FileOf { table, name, live });
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// A worker's files: the largest first, each to the worker that has the least.
+pub(super) fn dealt(files: &[FileOf], worker: usize, workers: usize) -> Vec<FileOf> {
+    let mut by_size: Vec<&FileOf> = files.iter().collect();
+    by_size.sort_by_key(|file| (std::cmp::Reverse(file.live.size_bytes), &file.name));
+    let mut bytes = vec![0_u64; workers.max(1)];
+    let mut mine = Vec::new();
+    for file in by_size {
+        let Some((least, sum)) = bytes.iter_mut().enumerate().min_by_key(|(_, sum)| **sum) else { break };
+        *sum += file.live.size_bytes.max(1);
+        if least == worker {
+            mine.push(file.clone());
+        }
+    }
+    mine
+}
+
+/// When a file's partition starts, and how long it is; none of windows that are not counted from.
+fn span(table: Table, name: &str, live: &LiveFile) -> Result<Option<(i64, i64)>, SinkError> {
+    let value = |column: &str| live.partition.get(column).and_then(Option::as_deref);
+    let unfit = || refused(table.name(), format!("its log has a file `{name}` without a partition that is understood"));
+    if table == Table::Agg && value("window") != Some(Window::OneMinute.as_str()) {
+        return Ok(None);
+    }
+    let date = value("date").and_then(|date| NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()).ok_or_else(unfit)?;
+    let start_ms =
+        date.and_hms_opt(0, 0, 0).map(|start| start.and_utc()).map(|start: DateTime<_>| start.timestamp_millis());
+    let start_ms = start_ms.ok_or_else(unfit)?;
+    if table != Table::Raw {
+        return Ok(Some((start_ms, DAY_MS)));
+    }
+    let hour: i64 = value("hour").and_then(|hour| hour.parse().ok()).ok_or_else(unfit)?;
+    Ok(Some((start_ms + hour * HOUR_MS, HOUR_MS)))
+}

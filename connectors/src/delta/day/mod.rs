@@ -1,0 +1,87 @@
+//! A day's rows out of the tables, for its recount: the archive and the late clicks around it, and what the stream counted.
+//!
+//! ```text
+//!   logs of clicks_raw, clicks_late, clicks_agg ─▶ files of the day ─▶ dealt to workers by size ─▶ whole file
+//!                                                                                                  │ size, SHA-256
+//!                                    rows ◀── columns that matter ◀── Parquet ◀────────────────────┘
+//! ```
+//!
+//! Nothing of a file is looked at before it was compared with what the log says of it. A file that is missing, shorter or
+//! different is an error that names it.
+
+mod columns;
+mod files;
+mod share;
+
+use std::sync::Arc;
+
+use weir_checkpoints::{Manifest, Store, content_hash};
+use weir_dataflow::reconcile::{Archive, ArchiveError, ArchiveFactory};
+use weir_dataflow::{Click, SinkError};
+
+use self::files::{FileOf, find};
+use self::share::Share;
+use super::Table;
+
+/// Says which clicks are to be taken out.
+pub type Excluded = Arc<dyn Fn(&Click<'_>) -> bool + Send + Sync>;
+
+/// Which rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayRange {
+    /// The first millisecond of the day.
+    pub start_ms: i64,
+    /// The first millisecond after it.
+    pub end_ms: i64,
+    /// How far around it copies are looked for.
+    pub margin_ms: i64,
+}
+
+/// A day's files, as the tables list them at one moment.
+#[derive(Clone)]
+pub struct DayArchive {
+    store: Arc<dyn Store>,
+    /// The last epoch that counts: rows of later ones are not there yet.
+    epoch: u64,
+    files: Arc<Vec<FileOf>>,
+    excluded: Option<Excluded>,
+}
+
+impl DayArchive {
+    /// Finds the files that hold all rows up to a manifest, but for those that it holds back. Later ones are not looked at.
+    pub fn open(store: Arc<dyn Store>, range: DayRange, manifest: &Manifest) -> Result<Self, SinkError> {
+        let files = Arc::new(find(&store, range, manifest)?);
+        Ok(Self { store, epoch: manifest.epoch.0, files, excluded: None })
+    }
+
+    /// The same, with some clicks marked as to be taken out.
+    #[must_use]
+    pub fn excluding(self, excluded: Excluded) -> Self {
+        Self { excluded: Some(excluded), ..self }
+    }
+
+    /// Stands for the contents of all files: SHA-256 over their names, sizes and hashes.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut text = String::new();
+        for file in self.files.iter() {
+            let hash = file.live.sha256.as_deref().unwrap_or("-");
+            text.push_str(&format!("{} {} {hash}\n", file.name, file.live.size_bytes));
+        }
+        content_hash(text.as_bytes())
+    }
+
+    /// Rows of the archive that are to be read.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        let archived = self.files.iter().filter(|file| file.table == Table::Raw);
+        archived.map(|file| file.live.rows).sum()
+    }
+}
+
+impl ArchiveFactory for DayArchive {
+    fn open(&self, worker: usize, workers: usize) -> Result<Box<dyn Archive>, ArchiveError> {
+        let mine = files::dealt(&self.files, worker, workers);
+        Ok(Box::new(Share::new(Arc::clone(&self.store), self.epoch, mine, self.excluded.clone())))
+    }
+}

@@ -1,0 +1,296 @@
+//! `weir reconcile`: closes days, and restates them when more is known.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use chrono::{Days, NaiveDate};
+use chrono_tz::Tz;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use weir_dataflow::reconcile::RecountProgress;
+
+use crate::Failure;
+use crate::cli::JobArgs;
+use crate::commands::{load, open_store, signals};
+use crate::config::{JobConfig, is_name};
+use crate::output::{Output, facts, grouped, instant, table};
+use crate::reconcile::{DayReport, DayStatus, ExclusionList, Exclusions, Reconciler, Wanted, date_at};
+
+/// Closes a day: recounts it from the archive, and writes what each ad is billed for
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ReconcileArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    /// The day, or the first and the last of several: 2025-01-15, 2025-01-01..2025-01-31
+    #[arg(long, value_name = "DATE", value_parser = dates, required_unless_present = "watch")]
+    date: Option<Dates>,
+    /// Closes each day as soon as it is complete, and restates it when more is known, until it is told to stop
+    #[arg(long, conflicts_with_all = ["date", "exclude", "include"])]
+    watch: bool,
+    /// With --watch: how many days back are looked at
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "watch")]
+    days: u64,
+    /// Takes traffic out: a file with lines like {"click_id":"…"}, {"user_id":"…"} or {"ip_address":"203.0.113.0/24"}.
+    /// The file's name names the list; it stays in use for later runs
+    #[arg(long, value_name = "FILE")]
+    exclude: Vec<PathBuf>,
+    /// No longer takes out what the list of this name says
+    #[arg(long, value_name = "LIST")]
+    include: Vec<String>,
+    /// Counts users one by one, instead of estimating them
+    #[arg(long)]
+    exact_users: bool,
+    /// About how much memory the recount may take, in MiB; a larger day is read in several passes
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..))]
+    memory: u64,
+    /// The time zone whose days are billed, before billing.timezone of the job file
+    #[arg(long, value_name = "ZONE")]
+    timezone: Option<Tz>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  weir reconcile job.toml --date 2025-01-15
+  weir reconcile job.toml --date 2025-01-01..2025-01-31 --timezone Europe/Berlin
+  weir reconcile job.toml --date 2025-01-15 --exclude bots.ndjson
+  weir reconcile job.toml --watch
+
+Reads clicks_raw and clicks_late, counts the distinct clicks of the day, compares with clicks_agg, and writes billing_daily
+and corrections. It can run beside the job. A second run over the same clicks writes nothing.
+Exit codes: 0 all days are closed, 1 one of them is not (what is missing is named) or failed, 2 bad usage.";
+
+/// How often --watch looks.
+const WATCH_EVERY: Duration = Duration::from_secs(30);
+
+const REFRESH: Duration = Duration::from_millis(200);
+
+/// The first day and the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Dates(NaiveDate, NaiveDate);
+
+pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
+    let config = load(&args.job)?;
+    if config.archive.is_none() {
+        return Err(Failure::usage(
+            "archive.enabled is false: without clicks_raw there is nothing to recount a day from".to_owned(),
+        ));
+    }
+    let timezone = args.timezone.unwrap_or(config.billing.timezone);
+    let reconciler = reconciler(&config, args.memory << 20)?;
+    if args.watch {
+        return watch(args, &config, &reconciler, timezone);
+    }
+    let wanted = Wanted {
+        exclude: args.exclude.iter().map(|path| list(path)).collect::<Result<_, Failure>>()?,
+        include: args.include.clone(),
+        exact_users: args.exact_users,
+    };
+    let Some(Dates(first, last)) = args.date else { return Ok(()) };
+    let mut reports = Vec::new();
+    for date in first.iter_days().take_while(|date| *date <= last) {
+        let progress = Progress::start(date, Arc::clone(&reconciler.progress));
+        let report = reconciler.reconcile(date, timezone, &wanted);
+        drop(progress);
+        reports.push(report.with_context(|| format!("{date} could not be reconciled"))?);
+    }
+    output.print(&reports, |reports| reports.iter().map(describe).collect::<Vec<_>>().join("\n"))?;
+    let open = reports.iter().filter(|report| report.status == DayStatus::Open).count();
+    if open == 0 {
+        return Ok(());
+    }
+    Err(anyhow!("{open} of {} days cannot be closed yet", reports.len()).into())
+}
+
+fn reconciler(config: &JobConfig, memory_bytes: u64) -> Result<Reconciler, Failure> {
+    Ok(Reconciler {
+        job: config.name.clone(),
+        checkpoints: open_store(config.checkpoint.url.as_str())?,
+        tables: open_store(config.tables.url.as_str())?,
+        time: config.time,
+        margin_ms: i64::try_from(config.billing.margin_ms).unwrap_or(i64::MAX),
+        workers: config.workers as usize,
+        memory_bytes,
+        progress: Arc::default(),
+    })
+}
+
+/// Days are closed as they become complete. What fails is told, and tried again.
+fn watch(args: &ReconcileArgs, config: &JobConfig, reconciler: &Reconciler, timezone: Tz) -> Result<(), Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    signals::watch("stopping: the day at hand is finished", move || told.store(true, Ordering::Relaxed))?;
+    let wanted = Wanted { exact_users: args.exact_users, ..Wanted::default() };
+    tracing::info!(
+        job = config.name,
+        timezone = timezone.name(),
+        days = args.days,
+        "days are closed as they are complete"
+    );
+    while !stop.load(Ordering::Relaxed) {
+        let now_ms = chrono::Utc::now().timestamp_millis();
+        let today = date_at(now_ms, timezone).context("the clock is wrong")?;
+        for back in (1..=args.days).rev() {
+            let Some(date) = today.checked_sub_days(Days::new(back)) else { continue };
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            tell(date, reconciler.reconcile(date, timezone, &wanted));
+        }
+        let mut waited = Duration::ZERO;
+        while waited < WATCH_EVERY && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(REFRESH);
+            waited += REFRESH;
+        }
+    }
+    Ok(())
+}
+
+fn tell(date: NaiveDate, report: anyhow::Result<DayReport>) {
+    match report {
+        Ok(report) => match report.status {
+            DayStatus::Unchanged => {}
+            DayStatus::Open => tracing::info!(%date, missing = report.missing.join("; "), "not complete"),
+            DayStatus::Closed | DayStatus::Restated => tracing::info!(
+                %date,
+                revision = report.revision,
+                streamed = report.streamed,
+                billed = report.billed,
+                wrong_windows = report.wrong_windows_count,
+                "closed"
+            ),
+        },
+        Err(error) => tracing::error!(%date, "{error:#}"),
+    }
+}
+
+/// A list is read and understood before anything is done.
+fn list(path: &Path) -> Result<ExclusionList, Failure> {
+    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+    if !is_name(&name) {
+        return Err(Failure::usage(format!(
+            "--exclude {}: the file's name names the list, so it must be letters, digits, `-`, `_` and `.`",
+            path.display()
+        )));
+    }
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read --exclude {}", path.display()));
+    let list = ExclusionList { name, bytes: bytes.map_err(Failure::Usage)? };
+    Exclusions::parse(std::slice::from_ref(&list)).map_err(Failure::Usage)?;
+    Ok(list)
+}
+
+fn dates(text: &str) -> Result<Dates, String> {
+    let date = |text: &str| text.parse::<NaiveDate>().map_err(|_| format!("`{text}` is no date like 2025-01-15"));
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let dates = Dates(date(first)?, date(last)?);
+    if dates.1 < dates.0 {
+        return Err(format!("{first} comes after {last}"));
+    }
+    Ok(dates)
+}
+
+fn describe(report: &DayReport) -> String {
+    let newest = report.revision.map_or_else(String::new, |revision| format!(" (revision {revision})"));
+    let status = match report.status {
+        DayStatus::Open => "open: it is not complete",
+        DayStatus::Closed => "closed",
+        DayStatus::Restated => "restated",
+        DayStatus::Unchanged => "closed before, nothing is new",
+    };
+    let mut lines = vec![("day", format!("{} in {}: {status}{newest}", report.date, report.timezone))];
+    if report.revision.is_some() {
+        lines.extend([
+            ("streamed", signed(report.streamed)),
+            ("billed", format!("{} clicks of {} ads", signed(report.billed), grouped(report.ads))),
+            ("rows read", grouped(report.rows)),
+            ("run", report.run.clone().unwrap_or_default()),
+            ("manifest", report.manifest_hash.clone().unwrap_or_default()),
+            ("root of clicks", report.root.clone().unwrap_or_else(|| "none".to_owned())),
+        ]);
+    }
+    if !report.excluded.is_empty() {
+        lines.push(("taken out", report.excluded.join(", ")));
+    }
+    let mut text = facts(&lines);
+    for missing in &report.missing {
+        text.push_str(&format!("  {missing}\n"));
+    }
+    if !report.corrections.is_empty() {
+        let rows = report.corrections.iter();
+        let rows = rows.map(|sum| vec![sum.reason.clone(), grouped(sum.ads), signed(sum.delta)]);
+        text.push_str(&format!("\n{}\n", table(&["reason", "ads", "clicks"], &[1, 2], rows)));
+    }
+    if report.wrong_windows_count > 0 {
+        text.push_str(&format!(
+            "\nThe stream has counted wrong in {} minutes of ads. What is billed is right; look into this:\n",
+            grouped(report.wrong_windows_count)
+        ));
+        for wrong in &report.wrong_windows {
+            let when = instant(wrong.timestamp * 1000);
+            text.push_str(&format!("  {} at {when}: {} instead of {}\n", wrong.ad_id, wrong.streamed, wrong.expected));
+        }
+    }
+    text
+}
+
+fn signed(number: i64) -> String {
+    let digits = grouped(number.unsigned_abs());
+    if number < 0 { format!("-{digits}") } else { digits }
+}
+
+/// A line on the terminal while a day is recounted.
+struct Progress {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Progress {
+    fn start(date: NaiveDate, progress: Arc<RecountProgress>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let before = progress.rows();
+        let show = move || {
+            let spinner = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
+                spinner.set_style(style);
+            }
+            while !stopped.load(Ordering::Relaxed) {
+                spinner.set_message(format!("{date}: {} rows recounted", grouped(progress.rows() - before)));
+                spinner.tick();
+                std::thread::sleep(REFRESH);
+            }
+            spinner.finish_and_clear();
+        };
+        let thread = std::io::stderr().is_terminal().then(|| std::thread::spawn(show));
+        Self { stop, thread }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic there has ended the process already.
+            let _joined = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_days_or_ranges() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        assert_eq!(dates("2025-01-15"), Ok(Dates(day("2025-01-15"), day("2025-01-15"))));
+        assert_eq!(dates("2025-01-15..2025-02-01"), Ok(Dates(day("2025-01-15"), day("2025-02-01"))));
+        assert!(dates("2025-02-01..2025-01-15").is_err());
+        assert!(dates("15.01.2025").is_err());
+    }
+}

@@ -1,0 +1,277 @@
+//! Closing days: what each ad is billed for, recounted from the archive, with a ledger of why that is not what the stream
+//! has counted.
+//!
+//! ```text
+//!   newest manifest ─▶ complete? ─no─▶ what is missing, by partition; the day stays open
+//!         │               │ yes
+//!         │               ▼
+//!         │      files of the day ─▶ same as last time? ─yes─▶ nothing to do
+//!         │               │ no
+//!         │               ▼
+//!         │           recount ─▶ ledger ─▶ files ─▶ record of the revision, created if absent ─▶ tables
+//!         │                                              ▲ the commit
+//!         └──────────────────────────────────────────────┘ its hash
+//! ```
+//!
+//! - A day that is closed is never changed: what is found later becomes a further revision, with entries in the ledger.
+//! - A run that was interrupted is repeated: what was written before the record exists is never seen, what comes after it
+//!   is done by the next run.
+//! - Of two reconcilers one creates the record. The other sees that, and changes nothing.
+
+mod calendar;
+mod complete;
+mod exclude;
+mod ledger;
+mod report;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use weir_checkpoints::{
+    ClosedOn, DAY_FORMAT_VERSION, Day, DayRecord, DayTotals, Manifest, Names, OutputPart, Store, content_hash,
+};
+use weir_connectors::delta::{BillingTable, DayArchive, DayFiles, DayRange, Excluded, billed, commit_day, corrected};
+use weir_dataflow::Layout;
+use weir_dataflow::reconcile::{AdDay, DayCount, Recount, RecountProgress, SHARDS, recount};
+
+pub use self::calendar::{LocalDay, date_at};
+pub use self::exclude::{ExclusionList, Exclusions};
+pub use self::report::{CorrectionSum, DayReport, DayStatus, WrongWindow};
+use crate::config::TimeConfig;
+use exclude::merged;
+use ledger::{Before, Ledger};
+
+/// What a row costs while its pass is in memory, at most about: it is sorted, and merged once.
+const ROW_BYTES: u64 = 160;
+
+/// Closes and restates days of one job.
+pub struct Reconciler {
+    /// The job's name.
+    pub job: String,
+    /// Where its checkpoints are.
+    pub checkpoints: Arc<dyn Store>,
+    /// Where its tables are.
+    pub tables: Arc<dyn Store>,
+    /// How it treats time.
+    pub time: TimeConfig,
+    /// How far around a day copies are looked for.
+    pub margin_ms: i64,
+    /// Threads.
+    pub workers: usize,
+    /// About how much memory a recount may take.
+    pub memory_bytes: u64,
+    /// How far it is.
+    pub progress: Arc<RecountProgress>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Lists of traffic to be taken out, beside those that are in use.
+    pub exclude: Vec<ExclusionList>,
+    /// Lists that are no longer to be used, by name.
+    pub include: Vec<String>,
+    /// Whether users are counted one by one.
+    pub exact_users: bool,
+}
+
+/// All that a recount of a day starts from.
+struct Found {
+    day: LocalDay,
+    record: Day,
+    manifest: Manifest,
+    manifest_hash: String,
+    archive: DayArchive,
+    lists: Vec<ExclusionList>,
+    exact_users: bool,
+    inputs: String,
+}
+
+impl Reconciler {
+    /// Closes a day, restates it, or says why neither is to be done.
+    pub fn reconcile(&self, date: NaiveDate, timezone: Tz, wanted: &Wanted) -> Result<DayReport> {
+        let started = Instant::now();
+        let names = Names::new(&self.job);
+        let day = LocalDay::of(date, timezone)?;
+        let record = Day::read(self.checkpoints.as_ref(), &names, &day.text())?;
+        self.finish_last(&record, &day)?;
+        let (manifest, manifest_hash) = newest_manifest(self.checkpoints.as_ref(), &names)?;
+        let missing = complete::missing(&day, self.margin_ms, &self.time, &manifest, self.checkpoints.as_ref())?;
+        if !missing.is_empty() {
+            return Ok(DayReport::open(&self.job, &day, &record, missing));
+        }
+        let found = self.find(day, record, manifest, manifest_hash, wanted)?;
+        if found.record.newest().is_some_and(|newest| newest.inputs == found.inputs) {
+            return Ok(DayReport::unchanged(&self.job, &found.day, &found.record));
+        }
+        let count = self.count(&found, None)?;
+        let report = self.write(&names, found, &count)?;
+        Ok(report.taking(started.elapsed()))
+    }
+
+    /// The tables may lack the newest revision, if the run that created it was interrupted.
+    fn finish_last(&self, record: &Day, day: &LocalDay) -> Result<()> {
+        let Some(newest) = record.newest() else { return Ok(()) };
+        if newest.timezone != day.timezone.name() {
+            bail!(
+                "{} was closed as a day of {}; one table holds days of one time zone: leave --timezone as it was, or use \
+                 another job name and other tables",
+                newest.date,
+                newest.timezone
+            );
+        }
+        Ok(commit_day(&self.tables, newest)?)
+    }
+
+    fn find(
+        &self,
+        day: LocalDay,
+        record: Day,
+        manifest: Manifest,
+        manifest_hash: String,
+        wanted: &Wanted,
+    ) -> Result<Found> {
+        let range = DayRange { start_ms: day.start_ms, end_ms: day.end_ms, margin_ms: self.margin_ms };
+        let archive = DayArchive::open(Arc::clone(&self.tables), range, &manifest)?;
+        let days = Names::new(&self.job).days();
+        let in_use = record.newest().map(|newest| newest.excluded.clone()).unwrap_or_default();
+        let in_use =
+            in_use.iter().map(|(name, hash)| ExclusionList::kept(self.checkpoints.as_ref(), &days, name, hash));
+        let lists = merged(in_use.collect::<Result<_>>()?, wanted.exclude.clone(), &wanted.include)?;
+        let exact_users = wanted.exact_users || record.newest().is_some_and(|newest| newest.exact_users);
+        let mut inputs =
+            format!("{} {} {} {exact_users} {}\n", day.start_ms, day.end_ms, self.margin_ms, archive.fingerprint());
+        lists.iter().for_each(|list| inputs.push_str(&format!("{} {}\n", list.name, list.hash())));
+        let inputs = content_hash(inputs.as_bytes());
+        Ok(Found { day, record, manifest, manifest_hash, archive, lists, exact_users, inputs })
+    }
+
+    fn count(&self, found: &Found, leaves_of: Option<String>) -> Result<DayCount> {
+        let exclusions = Exclusions::parse(&found.lists)?;
+        let rows = found.archive.rows();
+        let mut archive = found.archive.clone();
+        if !exclusions.is_empty() {
+            let excluded: Excluded = Arc::new(move |click| exclusions.matches(click));
+            archive = archive.excluding(excluded);
+        }
+        let passes = (rows * ROW_BYTES).div_ceil(self.memory_bytes.max(1)).clamp(1, u64::from(SHARDS));
+        let counted = recount(
+            Recount {
+                start_ms: found.day.start_ms,
+                end_ms: found.day.end_ms,
+                margin_ms: self.margin_ms,
+                passes: passes as u32,
+                exact_users: found.exact_users,
+                leaves_of,
+                archive: Arc::new(archive),
+                progress: Arc::clone(&self.progress),
+            },
+            Layout::Threads(self.workers),
+        );
+        let day = &found.day;
+        counted.with_context(|| format!("{} stays as it is", day.text()))?.context("this process has no result")
+    }
+
+    /// Writes a revision, unless it says nothing new.
+    fn write(&self, names: &Names, mut found: Found, count: &DayCount) -> Result<DayReport> {
+        let before = self.before(&found.record)?;
+        let ledger = Ledger::of(&count.ads, &before)?;
+        if ledger.is_nothing_new(&before) {
+            return Ok(DayReport::unchanged(&self.job, &found.day, &found.record));
+        }
+        let (date, revision) = (found.day.text(), found.record.next_revision());
+        let run = content_hash(format!("{} {date} {revision} {}", self.job, found.inputs).as_bytes());
+        let run = run.get(..16).unwrap_or_default();
+        let files =
+            DayFiles { store: self.tables.as_ref(), date: &date, revision, run, manifest_hash: &found.manifest_hash };
+        let mut outputs = vec![files.billed(&ledger.billed)?];
+        if !ledger.entries.is_empty() {
+            outputs.push(files.corrected(&ledger.entries)?);
+        }
+        for list in &found.lists {
+            list.keep(self.checkpoints.as_ref(), &names.days())?;
+        }
+        let replaced = found.record.newest().map(|newest| of_table(newest, BillingTable::Daily)).unwrap_or_default();
+        let record = DayRecord {
+            format: DAY_FORMAT_VERSION,
+            job: self.job.clone(),
+            date,
+            timezone: found.day.timezone.name().to_owned(),
+            start_ms: found.day.start_ms,
+            end_ms: found.day.end_ms,
+            revision,
+            previous: None,
+            run: run.to_owned(),
+            closed_on: ClosedOn {
+                sequence: found.manifest.sequence,
+                hash: found.manifest_hash.clone(),
+                epoch: found.manifest.epoch,
+            },
+            inputs: found.inputs.clone(),
+            excluded: found.lists.iter().map(|list| (list.name.clone(), list.hash())).collect::<BTreeMap<_, _>>(),
+            exact_users: found.exact_users,
+            totals: totals(count, before.entries.len() + ledger.entries.len()),
+            root: count.root.clone(),
+            written_ms: now_ms(),
+            outputs,
+            replaced: replaced.into_iter().map(|output| output.name).collect(),
+        };
+        found.record.publish(self.checkpoints.as_ref(), names, record)?;
+        if let Some(newest) = found.record.newest() {
+            commit_day(&self.tables, newest)?;
+        }
+        Ok(DayReport::written(&self.job, &found.day, &found.record, &ledger.entries, &count.ads))
+    }
+
+    /// What was written before.
+    fn before(&self, record: &Day) -> Result<Before> {
+        let mut before = Before::default();
+        for revision in record.records() {
+            for output in of_table(revision, BillingTable::Corrections) {
+                before.entries.extend(corrected(self.tables.as_ref(), &output)?);
+            }
+        }
+        if let Some(newest) = record.newest() {
+            let mut rows = Vec::new();
+            for output in of_table(newest, BillingTable::Daily) {
+                rows.extend(billed(self.tables.as_ref(), &output)?);
+            }
+            before.billed = Some(rows);
+        }
+        Ok(before)
+    }
+}
+
+fn of_table(record: &DayRecord, table: BillingTable) -> Vec<OutputPart> {
+    record.outputs.iter().filter(|output| output.sink == table.name()).cloned().collect()
+}
+
+fn totals(count: &DayCount, corrections: usize) -> DayTotals {
+    let sum = |of: fn(&AdDay) -> i64| count.ads.iter().map(of).sum();
+    DayTotals {
+        ads: count.ads.len() as u64,
+        streamed: sum(|ad| ad.streamed),
+        billed: sum(|ad| ad.clicks),
+        rows: count.rows,
+        corrections: corrections as u64,
+    }
+}
+
+/// The newest manifest and its hash.
+fn newest_manifest(store: &dyn Store, names: &Names) -> Result<(Manifest, String)> {
+    let newest =
+        store.list(&names.manifests())?.into_iter().rev().find(|object| names.sequence_of(&object.name).is_some());
+    let Some(object) = newest else {
+        bail!("job {} has no checkpoint: it has not committed anything yet", names.job());
+    };
+    let bytes = store.get(&object.name)?.with_context(|| format!("manifest {} has vanished", object.name))?;
+    Ok((Manifest::parse(&object.name, &bytes)?, Manifest::hash(&bytes)))
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
