@@ -216,6 +216,9 @@ fn describe(report: &DayReport) -> String {
         lines.push(("taken out", report.excluded.join(", ")));
     }
     let mut text = facts(&lines);
+    if report.status == DayStatus::Unchanged && !report.missing.is_empty() {
+        text.push_str("More is on its way:\n");
+    }
     for missing in &report.missing {
         text.push_str(&format!("  {missing}\n"));
     }

@@ -22,6 +22,7 @@ mod calendar;
 mod complete;
 mod exclude;
 mod ledger;
+mod proof;
 mod report;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use weir_dataflow::reconcile::{AdDay, DayCount, Recount, RecountProgress, SHARDS
 
 pub use self::calendar::{LocalDay, date_at};
 pub use self::exclude::{ExclusionList, Exclusions};
+pub use self::proof::DayProof;
 pub use self::report::{CorrectionSum, DayReport, DayStatus, WrongWindow};
 use crate::config::TimeConfig;
 use exclude::merged;
@@ -102,7 +104,7 @@ impl Reconciler {
         let (manifest, manifest_hash) = newest_manifest(self.checkpoints.as_ref(), &names)?;
         let missing = complete::missing(&day, self.margin_ms, &self.time, &manifest, self.checkpoints.as_ref())?;
         if !missing.is_empty() {
-            return Ok(DayReport::open(&self.job, &day, &record, missing));
+            return Ok(DayReport::waiting(&self.job, &day, &record, missing));
         }
         let found = self.find(day, record, manifest, manifest_hash, wanted)?;
         if found.record.newest().is_some_and(|newest| newest.inputs == found.inputs) {

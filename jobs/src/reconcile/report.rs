@@ -48,7 +48,7 @@ pub struct DayReport {
     pub wrong_windows: Vec<WrongWindow>,
     /// How many there are.
     pub wrong_windows_count: u64,
-    /// What is missing, for the day to be closed.
+    /// What is missing, for the day to be closed, or restated.
     pub missing: Vec<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
@@ -93,9 +93,10 @@ pub struct WrongWindow {
 }
 
 impl DayReport {
-    /// Of a day that lacks something.
-    pub(super) fn open(job: &str, day: &LocalDay, record: &Day, missing: Vec<String>) -> Self {
-        Self { missing, ..Self::of(job, day, record, DayStatus::Open) }
+    /// Of a day that lacks something. One that was closed stays so, whatever is on its way to it.
+    pub(super) fn waiting(job: &str, day: &LocalDay, record: &Day, missing: Vec<String>) -> Self {
+        let status = if record.newest().is_some() { DayStatus::Unchanged } else { DayStatus::Open };
+        Self { missing, ..Self::of(job, day, record, status) }
     }
 
     /// Of a day that was closed before.

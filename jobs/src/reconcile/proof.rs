@@ -1,0 +1,109 @@
+//! What shows that a click is in a day's figures, to be checked by anybody, without any of the data.
+
+use anyhow::{Context, Result, bail};
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use weir_checkpoints::{Day, Names};
+use weir_dataflow::reconcile::{AdProof, ArchiveFactory, ArchiveRow};
+
+use super::{LocalDay, Reconciler, Wanted, newest_manifest};
+
+/// A proof, and what it refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DayProof {
+    /// The job.
+    pub job: String,
+    /// The day.
+    pub date: String,
+    /// Its time zone.
+    pub timezone: String,
+    /// Its revision.
+    pub revision: u32,
+    /// The run that made that.
+    pub run: String,
+    /// The hash of the manifest that it was closed on.
+    pub manifest_hash: String,
+    /// The root of the tree over the day's clicks, in hex: what the proof must lead to.
+    pub root: String,
+    /// The way there.
+    pub proof: AdProof,
+}
+
+impl DayProof {
+    /// Checks that the proof leads to the root that it names, or to the one that is known from elsewhere.
+    pub fn check(&self, known_root: Option<&str>) -> Result<()> {
+        let found = self.proof.root()?;
+        if found != self.root {
+            bail!("it leads to the root {found}, and names {}: it has been changed, or is of another day", self.root);
+        }
+        match known_root {
+            Some(known) if known != self.root => {
+                bail!("it is sound, but of another day or revision: its root is {}, the known one {known}", self.root)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Reconciler {
+    /// Shows that a click is among those that are billed. The day must be closed, and nothing new be known of it.
+    pub fn prove(&self, date: NaiveDate, timezone: Tz, click_id: &str) -> Result<DayProof> {
+        let names = Names::new(&self.job);
+        let day = LocalDay::of(date, timezone)?;
+        let record = Day::read(self.checkpoints.as_ref(), &names, &day.text())?;
+        let newest =
+            record.newest().with_context(|| format!("{date} is not closed: run weir reconcile first"))?.clone();
+        let (manifest, manifest_hash) = newest_manifest(self.checkpoints.as_ref(), &names)?;
+        let found = self.find(day, record, manifest, manifest_hash, &Wanted::default())?;
+        if found.inputs != newest.inputs {
+            bail!("more is known of {date} than when it was closed: run weir reconcile first");
+        }
+        let ad_id = first_ad(&found.archive, click_id)?;
+        let ad_id = ad_id.with_context(|| format!("there is no click `{click_id}` in the archive of {date}"))?;
+        let count = self.count(&found, Some(ad_id.clone()))?;
+        if count.root != newest.root {
+            bail!("the recount of {date} leads to another root than its record has: the archive was changed");
+        }
+        let proof = count.prove(&ad_id, click_id);
+        let proof = proof.with_context(|| {
+            format!(
+                "click `{click_id}` is in the archive, but not billed on {date}: it was taken out, or is of another day"
+            )
+        })?;
+        let proof = DayProof {
+            job: newest.job,
+            date: newest.date,
+            timezone: newest.timezone,
+            revision: newest.revision,
+            run: newest.run,
+            manifest_hash: newest.closed_on.hash,
+            root: newest.root.unwrap_or_default(),
+            proof,
+        };
+        proof.check(None)?;
+        Ok(proof)
+    }
+}
+
+/// The ad of the first copy in the log.
+fn first_ad(archive: &impl ArchiveFactory, click_id: &str) -> Result<Option<String>> {
+    let mut rows = archive.open(0, 1)?;
+    let mut first: Option<((u64, u32, u64), String)> = None;
+    let mut more = true;
+    while more {
+        more = rows.read(&mut |row| {
+            let ArchiveRow::Click(row) = row else { return };
+            let same = match row.click.click_id {
+                Some(id) => id == click_id,
+                None => row.click.key().to_click_id() == click_id,
+            };
+            let place = (row.epoch, row.partition, row.offset);
+            if same && first.as_ref().is_none_or(|(known, _)| place < *known) {
+                first = Some((place, row.click.ad_id.to_owned()));
+            }
+        })?;
+    }
+    Ok(first.map(|(_, ad_id)| ad_id))
+}

@@ -1,0 +1,83 @@
+//! Files that are missing, cut short or changed: the day stays as it is, and the file is named.
+
+use std::path::PathBuf;
+
+use crate::bench::{Bench, Click, live};
+
+const START_MS: i64 = 1_736_899_200_000;
+const DATE: &str = "2025-01-15";
+
+fn bench() -> Bench {
+    let bench = Bench::new("");
+    let log: Vec<Click> =
+        (0..2000).map(|n| Click::new(format!("c-{n}"), &format!("ad-{}", n % 4), START_MS + n * 40_000)).collect();
+    bench.append(0, &log);
+    bench.run();
+    bench
+}
+
+fn files(bench: &Bench, table: &str) -> Vec<PathBuf> {
+    let folder = bench.path().join("tables").join(table);
+    live(&folder).into_iter().map(|path| folder.join(path)).collect()
+}
+
+#[test]
+fn a_file_that_is_not_what_it_was_is_named_and_the_day_stays_open() {
+    let bench = bench();
+    let damages: [(&str, &dyn Fn(Vec<u8>) -> Option<Vec<u8>>, &str); 3] = [
+        ("missing", &|_| None, "it is missing"),
+        ("truncated", &|bytes| Some(bytes[..bytes.len() / 2].to_vec()), "bytes instead of"),
+        (
+            "flipped",
+            &|mut bytes| {
+                let at = bytes.len() / 3;
+                bytes[at] ^= 1;
+                Some(bytes)
+            },
+            "its SHA-256 is",
+        ),
+    ];
+    for table in ["clicks_raw", "clicks_agg"] {
+        let of_day = |path: &PathBuf| table == "clicks_raw" || path.to_string_lossy().contains("window=1m");
+        let file = files(&bench, table).into_iter().find(of_day).unwrap();
+        let whole = std::fs::read(&file).unwrap();
+        for (what, damage, expect) in damages {
+            match damage(whole.clone()) {
+                Some(bytes) => std::fs::write(&file, bytes).unwrap(),
+                None => std::fs::remove_file(&file).unwrap(),
+            }
+            let said = bench.refused(DATE, &[]);
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(said.contains(&name) && said.contains(expect), "{table} {what}: {said}");
+            assert!(bench.billed(DATE).is_empty(), "{table} {what}");
+            std::fs::write(&file, &whole).unwrap();
+        }
+    }
+    bench.reconcile(DATE, &[]);
+    assert_eq!(bench.counts(DATE).values().sum::<i64>(), 2000);
+}
+
+#[test]
+fn what_was_billed_cannot_be_changed_unnoticed() {
+    let bench = bench();
+    bench.reconcile(DATE, &[]);
+    // Something new, so that the figures of before are read.
+    std::fs::write(bench.path().join("one.ndjson"), "{\"click_id\":\"c-7\"}\n").unwrap();
+    let restate = ["--exclude", "one.ndjson"];
+    let billed = files(&bench, "billing_daily").pop().unwrap();
+    let whole = std::fs::read(&billed).unwrap();
+    let mut changed = whole.clone();
+    let at = changed.len() / 4;
+    changed[at] ^= 1;
+    std::fs::write(&billed, changed).unwrap();
+    let said = bench.refused(DATE, &restate);
+    assert!(said.contains("somebody has changed it"), "{said}");
+    std::fs::write(&billed, &whole).unwrap();
+
+    let record = bench.path().join("checkpoints/clicks/days").join(DATE).join("000001.json");
+    let text = std::fs::read_to_string(&record).unwrap();
+    assert_eq!(bench.reconcile(DATE, &restate)["revision"], 2);
+    std::fs::write(&record, text.replace("\"billed\": 2000", "\"billed\": 1999")).unwrap();
+    let said = bench.refused(DATE, &[]);
+    assert!(said.contains("somebody has changed one of them"), "{said}");
+}

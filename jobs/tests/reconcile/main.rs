@@ -1,0 +1,13 @@
+//! Days that are closed: against a plain loop over the same log, at the edges of days, with faults, and killed at any moment.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+mod bench;
+mod closing;
+mod edges;
+mod excluded;
+mod faults;
+mod killed;
+mod planted;
+#[path = "../serve/process.rs"]
+mod process;
