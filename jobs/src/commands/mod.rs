@@ -9,6 +9,7 @@ mod ingest_wiring;
 pub(crate) mod run;
 pub(crate) mod serve;
 mod signals;
+mod time_arg;
 pub(crate) mod topics;
 pub(crate) mod up;
 pub(crate) mod verify;
