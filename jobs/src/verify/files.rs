@@ -47,7 +47,7 @@ impl FileRules {
             present: Rule::new("every data file is there, in the size that the table's log says"),
             intact: Rule::new("every data file that was read has the SHA-256 that log and manifest say"),
             contents: Rule::new("every data file that was read holds the rows and the epoch that the log says"),
-            places: Rule::new("no record is in clicks_raw or in clicks_late twice, nor was any of them not read yet"),
+            places: Rule::new("no record is in clicks_raw or in clicks_late twice, or from beyond what has been read"),
         }
     }
 

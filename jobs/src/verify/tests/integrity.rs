@@ -9,7 +9,7 @@ const ONCE: &str = "no file is in a table's log twice";
 const PRESENT: &str = "every data file is there, in the size that the table's log says";
 const INTACT: &str = "every data file that was read has the SHA-256 that log and manifest say";
 const CONTENTS: &str = "every data file that was read holds the rows and the epoch that the log says";
-const PLACES: &str = "no record is in clicks_raw or in clicks_late twice, nor was any of them not read yet";
+const PLACES: &str = "no record is in clicks_raw or in clicks_late twice, or from beyond what has been read";
 
 fn broken(report: &Report) -> Vec<&CheckResult> {
     report.checks.iter().filter(|check| check.broken > 0).collect()
