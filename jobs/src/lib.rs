@@ -28,6 +28,7 @@ mod commands;
 mod failure;
 mod logging;
 mod output;
+mod whole_file;
 
 use std::process::ExitCode;
 

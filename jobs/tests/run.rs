@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -152,4 +152,60 @@ fn what_comes_too_late_is_late_and_a_job_that_is_told_to_stop_goes_on_later() {
     assert_eq!(ran["read_here"], 0);
     let report = bench.weir(&["verify", "job.toml", "--oracle", "oracle.ndjson", "--late-for-certain"]);
     assert_eq!(report["ended"], true);
+}
+
+/// The tables are ahead of the manifest that was read first, or behind it; rows wait for files; state is deleted.
+#[test]
+fn what_is_stored_is_right_at_any_moment_of_a_running_job() {
+    let bench = Bench::new(true);
+    bench.generate(&["--clicks", "30000", "--partitions", "3", "--late", "0.01"]);
+    let mut running = bench.start(&["-D", "job.workers=2"]);
+    assert!(bench.wait_for(&mut running, 1_000));
+    for _ in 0..6 {
+        bench.generate(&["--append", "--clicks", "30000", "--partitions", "3", "--late", "0.01"]);
+        bench.weir(&["verify", "job.toml"]);
+        bench.weir(&["verify", "job.toml", "--files"]);
+    }
+    assert!(running.child.try_wait().unwrap().is_none());
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    let report = bench.weir(&["verify", "job.toml", "--files", "--report", "audit.json"]);
+    let written: Value = serde_json::from_slice(&std::fs::read(bench.path().join("audit.json")).unwrap()).unwrap();
+    assert_eq!(written, report);
+    let tables = report["tables"].as_array().unwrap();
+    let clicks = tables.iter().find(|table| table["table"] == "clicks_raw").unwrap();
+    let stored = clicks["rows"].as_u64().unwrap() + clicks["held_back"].as_u64().unwrap();
+    let total = |name: &str| report["totals"][name].as_u64().unwrap();
+    assert_eq!(stored, total("read") - total("rejected"));
+    assert!(report["checks"].as_array().unwrap().iter().all(|check| check["checked"].is_u64()));
+    assert!(tables.iter().all(|table| table["without_hash"] == 0));
+}
+
+#[test]
+fn a_file_that_is_not_what_was_written_is_in_the_report_and_the_exit_code() {
+    let bench = Bench::new(false);
+    bench.generate(&["--clicks", "20000"]);
+    bench.weir(&["run", "job.toml"]);
+    let archive = bench.path().join("tables/clicks_raw");
+    let file = files_below(&archive).into_iter().find(|path| path.extension().is_some_and(|end| end == "parquet"));
+    let file = file.unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    bench.weir(&["verify", "job.toml"]);
+    let arguments = ["verify", "job.toml", "--files", "--report", "audit.json"];
+    let output = bench.command(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&std::fs::read(bench.path().join("audit.json")).unwrap()).unwrap();
+    assert_eq!(report["ok"], false);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(report["checks"].to_string().contains(&format!("{name} has been changed")), "{report:#}");
+    // No other file is named.
+    let broken = report["checks"].as_array().unwrap().iter().map(|check| check["broken"].as_u64().unwrap());
+    assert_eq!(broken.sum::<u64>(), 1);
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

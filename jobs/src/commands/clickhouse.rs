@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use chrono::{DateTime, NaiveDate};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -15,6 +14,7 @@ use weir_dataflow::Window;
 
 use crate::Failure;
 use crate::cli::JobArgs;
+use crate::commands::time_arg::parse_time;
 use crate::commands::{load, open_store};
 use crate::output::{Output, facts, grouped, instant};
 
@@ -181,24 +181,5 @@ impl Bar {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-    }
-}
-
-/// A day or an instant, as unix time in milliseconds.
-fn parse_time(text: &str) -> Result<i64, String> {
-    let instant = DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis());
-    let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0).map(|time| time.and_utc().timestamp_millis());
-    instant.or_else(day).ok_or_else(|| "write a day such as 2025-01-15, or 2025-01-15T12:00:00Z".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_and_instants_are_times() {
-        assert_eq!(parse_time("2025-01-15"), Ok(1_736_899_200_000));
-        assert_eq!(parse_time("2025-01-15T14:40:00Z"), Ok(1_736_952_000_000));
-        assert!(parse_time("yesterday").is_err());
     }
 }

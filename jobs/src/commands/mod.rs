@@ -10,6 +10,7 @@ pub(crate) mod reconcile;
 pub(crate) mod run;
 pub(crate) mod serve;
 mod signals;
+mod time_arg;
 pub(crate) mod topics;
 pub(crate) mod up;
 pub(crate) mod verify;

@@ -1,41 +1,82 @@
 //! The chain of manifests: without gaps, each naming the hash of the one before it, and nothing in it going back.
 
-use anyhow::{Context, Result, bail};
-use weir_checkpoints::{Manifest, Names, Store};
+use anyhow::{Context, Result};
+use weir_checkpoints::{Manifest, Names, Sequence, Store};
 
+use super::listed::Listed;
 use super::report::{CheckResult, Rule};
+
+/// A manifest, and the hash of its bytes.
+pub(super) type Hashed = (Manifest, String);
 
 /// The chain, read and checked.
 pub(super) struct Chain {
-    pub(super) newest: Manifest,
+    /// The number of the first manifest that retention has left.
+    pub(super) first: Sequence,
     pub(super) manifests: u64,
+    /// The files that they list.
+    pub(super) listed: Listed,
     pub(super) checks: Vec<CheckResult>,
 }
 
-impl Chain {
-    /// Reads every manifest that retention has left.
-    pub(super) fn read(store: &dyn Store, names: &Names) -> Result<Self> {
-        let mut rules = Rules::new();
-        let mut before: Option<(Manifest, String)> = None;
-        let mut manifests = 0;
-        for object in store.list(&names.manifests())? {
-            if names.sequence_of(&object.name).is_none() {
-                continue;
-            }
-            let bytes = store.get(&object.name)?.with_context(|| format!("manifest {} has vanished", object.name))?;
-            let manifest = Manifest::parse(&object.name, &bytes)?;
-            rules.alone(&manifest);
-            if let Some((earlier, hash)) = &before {
-                rules.step(earlier, hash, &manifest);
-            }
-            manifests += 1;
-            before = Some((manifest, Manifest::hash(&bytes)));
+/// The newest manifest; none before the job's first attempt.
+pub(super) fn newest(store: &dyn Store, names: &Names) -> Result<Option<Hashed>> {
+    let objects = store.list(&names.manifests())?;
+    let numbers = objects.iter().rev().filter_map(|object| names.sequence_of(&object.name));
+    for number in numbers {
+        if let Some(found) = get(store, names, number)? {
+            return Ok(Some(found));
         }
-        let Some((newest, _)) = before else {
-            bail!("job {} has no checkpoint: it has not committed anything yet", names.job());
-        };
-        Ok(Self { newest, manifests, checks: rules.done() })
     }
+    Ok(None)
+}
+
+impl Chain {
+    /// Reads every manifest that retention has left, up to this one.
+    pub(super) fn read(store: &dyn Store, names: &Names, newest: &Manifest) -> Result<Self> {
+        let mut chain = Self { first: newest.sequence, manifests: 0, listed: Listed::default(), checks: Vec::new() };
+        let mut rules = Rules::new();
+        let mut before: Option<Hashed> = None;
+        let objects = store.list(&names.manifests())?;
+        for number in objects.iter().filter_map(|object| names.sequence_of(&object.name)) {
+            if number > newest.sequence {
+                break;
+            }
+            let (manifest, hash) = match get(store, names, number)? {
+                Some(found) => found,
+                // Retention deletes the oldest ones while a job runs.
+                None if before.is_none() => continue,
+                None => anyhow::bail!("manifest {} has vanished", names.manifest(number)),
+            };
+            rules.alone(&manifest);
+            match &before {
+                Some((earlier, earlier_hash)) => rules.step(earlier, earlier_hash, &manifest),
+                None => chain.first = number,
+            }
+            chain.manifests += 1;
+            chain.listed.add(&manifest)?;
+            before = Some((manifest, hash));
+        }
+        chain.checks = rules.done();
+        Ok(chain)
+    }
+
+    /// Takes in what manifests list that were written since.
+    pub(super) fn follow(&mut self, store: &dyn Store, names: &Names, newest: &Manifest) -> Result<()> {
+        let mut number = newest.sequence.next();
+        while let Some((manifest, _)) = get(store, names, number)? {
+            self.listed.add(&manifest)?;
+            number = number.next();
+        }
+        Ok(())
+    }
+}
+
+fn get(store: &dyn Store, names: &Names, number: Sequence) -> Result<Option<Hashed>> {
+    let name = names.manifest(number);
+    let Some(bytes) = store.get(&name)? else { return Ok(None) };
+    let manifest = Manifest::parse(&name, &bytes).with_context(|| format!("the chain stops at {name}"))?;
+    Ok(Some((manifest, Manifest::hash(&bytes))))
 }
 
 struct Rules {

@@ -1,63 +1,46 @@
-//! Reads a Delta table as any reader would: what its log lists, and nothing else.
+//! The log of a Delta table, read as any reader would: what it lists, and nothing else.
+//!
+//! ```text
+//!   version   0      1            2            3 (another writer)   4            5
+//!   txn              epoch 10     epoch 17                          epoch 25     epoch 31
+//!             └───────────────── files ─────────────────────────────────────┘
+//!                                                                   ▲ newest manifest: epoch 25
+//! ```
+//!
+//! A running job adds to its tables while they are read. So that everything is of one instant, the table is taken as it was
+//! when it had the epoch of the newest manifest, which was read first.
 //!
 //! This is not the code that writes the tables, on purpose: an error there must not hide itself here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch};
-use bytes::Bytes;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde::Deserialize;
 use weir_checkpoints::Store;
+
+use super::data_file::{AddLine, DataFile};
+use super::listed::Listed;
+use super::report::Rule;
 
 /// A table's data files, by their paths.
 #[derive(Debug, Default)]
 pub(super) struct DeltaTable {
-    name: &'static str,
-    files: BTreeMap<String, DataFile>,
-}
-
-#[derive(Debug)]
-struct DataFile {
-    window: Option<String>,
-}
-
-/// A data file, read.
-#[derive(Debug)]
-pub(super) struct FileFacts {
-    /// Its rows.
-    pub(super) rows: u64,
-    /// The last epoch in it.
-    pub(super) epoch: Option<u64>,
-}
-
-/// A row of `clicks_agg`, as far as it is compared.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AggRow<'a> {
-    pub(super) window: &'a str,
-    pub(super) ad_id: &'a str,
-    pub(super) region: Option<&'a str>,
-    pub(super) start_ms: i64,
-    pub(super) clicks: u64,
-    pub(super) users: u64,
+    pub(super) name: &'static str,
+    /// Those that it had with the newest manifest's epoch.
+    pub(super) files: BTreeMap<String, DataFile>,
+    /// Those that the job has ever added.
+    pub(super) added: BTreeMap<String, DataFile>,
+    /// The epochs that the job has committed to it.
+    pub(super) commits: BTreeSet<u64>,
+    /// How many of its files the manifest lists and the log does not have yet.
+    pub(super) not_shown_yet: u64,
 }
 
 #[derive(Deserialize)]
 struct Line {
     add: Option<AddLine>,
     remove: Option<RemoveLine>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AddLine {
-    path: String,
-    #[serde(default)]
-    partition_values: BTreeMap<String, Option<String>>,
+    txn: Option<TxnLine>,
 }
 
 #[derive(Deserialize)]
@@ -65,109 +48,94 @@ struct RemoveLine {
     path: String,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TxnLine {
+    app_id: String,
+    version: u64,
+}
+
 impl DeltaTable {
-    /// Reads the whole log; a table that does not exist has no files.
-    pub(super) fn open(store: &dyn Store, name: &'static str) -> Result<Self> {
+    /// Reads the whole log; a table that does not exist has no files. `once` is told of each file that is added.
+    pub(super) fn open(
+        store: &dyn Store,
+        name: &'static str,
+        job: &str,
+        newest_epoch: u64,
+        once: &mut Rule,
+    ) -> Result<Self> {
         let mut table = Self { name, ..Self::default() };
-        let objects = store.list(&format!("{name}/_delta_log/"))?;
-        let versions = objects.iter().filter(|object| object.name.ends_with(".json"));
-        for (expected, object) in versions.enumerate() {
-            if !object.name.ends_with(&format!("/{expected:020}.json")) {
-                bail!("table {name}: version {expected} of the log is missing, there is {} in its place", object.name);
-            }
-            let bytes = store.get(&object.name)?.with_context(|| format!("{} has vanished", object.name))?;
-            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-                let parsed = serde_json::from_slice(line).with_context(|| format!("{} cannot be read", object.name))?;
-                table.apply(parsed, &object.name)?;
+        let mut is_later = false;
+        for version in 0..versions(store, name)? {
+            let object = format!("{name}/_delta_log/{version:020}.json");
+            let Some(bytes) = store.get(&object)? else {
+                bail!("table {name}: version {version} of the log is missing, there are later ones");
+            };
+            let lines = parse(&bytes).with_context(|| format!("{object} cannot be read"))?;
+            let txns = lines.iter().filter_map(|line| line.txn.as_ref());
+            let epoch = txns.filter(|txn| txn.app_id == job).map(|txn| txn.version).max();
+            table.commits.extend(epoch);
+            is_later |= epoch.is_some_and(|epoch| epoch > newest_epoch);
+            for line in lines {
+                table.apply(line, epoch, is_later, once).with_context(|| object.clone())?;
             }
         }
         Ok(table)
     }
 
-    /// How many files it has.
-    pub(super) fn files(&self) -> u64 {
-        self.files.len() as u64
-    }
-
-    /// Looks at every file, but at no row.
-    pub(super) fn scan(&self, store: &dyn Store, mut visit: impl FnMut(&str, FileFacts)) -> Result<()> {
-        for path in self.files.keys() {
-            visit(path, facts(&self.reader(store, path)?));
-        }
-        Ok(())
-    }
-
-    /// Visits every file and every row of `clicks_agg`.
-    pub(super) fn rows(
-        &self,
-        store: &dyn Store,
-        mut visit_file: impl FnMut(&str, FileFacts),
-        mut visit: impl FnMut(AggRow<'_>),
-    ) -> Result<()> {
-        for (path, file) in &self.files {
-            let Some(window) = file.window.as_deref() else {
-                bail!("table {}: file {path} is in no partition `window`", self.name);
-            };
-            let builder = self.reader(store, path)?;
-            visit_file(path, facts(&builder));
-            let columns = ["ad_id", "region", "window_start", "click_count", "unique_users"];
-            let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-            for batch in builder.with_projection(mask).with_batch_size(8192).build()? {
-                let read = batch.with_context(|| format!("{path} cannot be read"))?;
-                visit_batch(window, &read, &mut visit).with_context(|| format!("{}/{path}", self.name))?;
+    /// Adds what the manifests list and the table does not show yet: a job that was stopped between the two shows it when
+    /// it starts again.
+    pub(super) fn add_not_shown(&mut self, listed: &Listed, newest_epoch: u64) {
+        for (path, file) in listed.of_table(self.name) {
+            let is_due = file.epoch <= Some(newest_epoch) && file.epoch > self.commits.last().copied();
+            if is_due && !self.added.contains_key(path) {
+                self.files.insert(path.to_owned(), file.clone());
+                self.not_shown_yet += 1;
             }
         }
-        Ok(())
     }
 
-    fn apply(&mut self, line: Line, object: &str) -> Result<()> {
+    fn apply(&mut self, line: Line, epoch: Option<u64>, is_later: bool, once: &mut Rule) -> Result<()> {
         if let Some(add) = line.add {
-            let window = add.partition_values.get("window").cloned().flatten();
-            if self.files.insert(add.path.clone(), DataFile { window }).is_some() {
-                bail!("table {}: file {} is added a second time by {object}", self.name, add.path);
-            }
+            self.add(add, epoch, is_later, once)?;
         }
-        if let Some(remove) = line.remove {
+        if let Some(remove) = line.remove.filter(|_| !is_later) {
             self.files.remove(&remove.path);
         }
         Ok(())
     }
 
-    /// The types are those of the file itself: a hint by its writer about other ones is left out.
-    fn reader(&self, store: &dyn Store, path: &str) -> Result<ParquetRecordBatchReaderBuilder<Bytes>> {
-        let name = format!("{}/{path}", self.name);
-        let bytes = store.get(&name)?.with_context(|| format!("{name} is in the log, but does not exist"))?;
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        ParquetRecordBatchReaderBuilder::try_new_with_options(Bytes::from(bytes), options)
-            .with_context(|| format!("{name} is no Parquet file"))
+    fn add(&mut self, add: AddLine, epoch: Option<u64>, is_later: bool, once: &mut Rule) -> Result<()> {
+        let (path, is_change) = (add.path.clone(), add.data_change);
+        // What another writer has taken out may come back.
+        let is_known = self.files.contains_key(&path) || (is_later && self.added.contains_key(&path));
+        once.check(!(is_known && is_change), || format!("{}/{path} is added again", self.name));
+        if is_known && !is_change {
+            // Another writer says more of a file that is there.
+            return Ok(());
+        }
+        let file = DataFile::of_add(add, epoch)?;
+        if epoch.is_some() {
+            self.added.insert(path.clone(), file.clone());
+        }
+        if !is_later {
+            self.files.insert(path, file);
+        }
+        Ok(())
     }
 }
 
-fn facts(builder: &ParquetRecordBatchReaderBuilder<Bytes>) -> FileFacts {
-    let metadata = builder.metadata().file_metadata();
-    let pairs = metadata.key_value_metadata().map(Vec::as_slice).unwrap_or_default();
-    let epoch = pairs.iter().find(|pair| pair.key == "weir.epoch").and_then(|pair| pair.value.as_deref()?.parse().ok());
-    FileFacts { rows: u64::try_from(metadata.num_rows()).unwrap_or_default(), epoch }
+/// How many versions there are; those that come while this is read are left out.
+fn versions(store: &dyn Store, table: &str) -> Result<u64> {
+    let folder = format!("{table}/_delta_log/");
+    let objects = store.list(&folder)?;
+    let numbers = objects.iter().filter_map(|object| object.name.strip_prefix(&folder)?.strip_suffix(".json"));
+    let newest: Option<u64> =
+        numbers.filter(|digits| digits.len() == 20).filter_map(|digits| digits.parse().ok()).max();
+    Ok(newest.map_or(0, |newest| newest + 1))
 }
 
-fn visit_batch(window: &str, batch: &RecordBatch, visit: &mut impl FnMut(AggRow<'_>)) -> Result<()> {
-    let column = |name: &str| batch.column_by_name(name).with_context(|| format!("column {name} is missing"));
-    let ads = column("ad_id")?.as_string_opt::<i32>().context("column ad_id is no text")?;
-    let regions = column("region")?.as_string_opt::<i32>().context("column region is no text")?;
-    let starts = column("window_start")?
-        .as_primitive_opt::<TimestampMicrosecondType>()
-        .context("column window_start is no timestamp in microseconds")?;
-    let clicks = column("click_count")?.as_primitive_opt::<Int64Type>().context("column click_count is no int64")?;
-    let users = column("unique_users")?.as_primitive_opt::<Int64Type>().context("column unique_users is no int64")?;
-    for row in 0..batch.num_rows() {
-        visit(AggRow {
-            window,
-            ad_id: ads.value(row),
-            region: regions.is_valid(row).then(|| regions.value(row)),
-            start_ms: starts.value(row) / 1000,
-            clicks: u64::try_from(clicks.value(row)).context("a click_count is negative")?,
-            users: u64::try_from(users.value(row)).context("a unique_users is negative")?,
-        });
-    }
-    Ok(())
+fn parse(bytes: &[u8]) -> Result<Vec<Line>> {
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
 }

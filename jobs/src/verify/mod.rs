@@ -1,29 +1,53 @@
 //! What is stored, against the rules that it must keep, and against a known right answer.
 //!
 //! ```text
-//!   manifests ─▶ chain    conservation, hashes, nothing goes back
-//!   tables ────▶ windows  each once, sums of each length = counted     ◀── oracle: every window of every ad
+//!   newest manifest ─▶ stand         where the job stands, and what it holds back
+//!   manifests ───────▶ chain         conservation, hashes, nothing goes back ─▶ listed: the files of each manifest
+//!   tables' logs ────▶ delta         the tables as they were with the newest manifest
+//!                        ├─ listed         the same files as in the manifests
+//!                        ├─ files          there, unchanged, with the rows they should have
+//!                        ├─ conservation   clicks in files + held back = clicks read, in each partition
+//!                        └─ windows        each once, sums of each length = counted   ◀── oracle: every window of every ad
 //! ```
 //!
-//! Everything is read from the stores, as anybody could: no running job is asked.
+//! Everything is read from the stores, as anybody could: no running job is asked, and none disturbs. A job commits a
+//! manifest first and shows its files then. So the newest manifest is read before the tables, and the tables are
+//! taken as they were at its epoch: later files are left out, and those that are not shown yet are added.
 
 mod chain;
+mod conservation;
+mod data_file;
 mod delta;
+mod files;
+mod listed;
+mod offsets;
 mod report;
+mod span;
+mod stand;
 mod windows;
 
 use std::path::Path;
 
 use anyhow::Result;
+use chrono::Utc;
 use weir_checkpoints::{Manifest, Names, Store, Totals};
 
 use chain::Chain;
-use delta::{DeltaTable, FileFacts};
+use conservation::Conservation;
+use delta::DeltaTable;
+use files::{FileRules, Files};
+use listed::Agreement;
 use report::Rule;
-pub use report::{CheckResult, Compared, Report, TableRows};
+pub use report::{CheckResult, Compared, Places, Report, Scope, TableRows};
+pub use span::Span;
+use stand::Stand;
 use windows::Windows;
 
 use crate::generate::{ExpectedTotals, OracleReader, OverHttp};
+use crate::output::instant;
+
+/// The tables that a job writes.
+const TABLES: [&str; 3] = ["clicks_agg", "clicks_late", "clicks_raw"];
 
 /// What to verify.
 pub struct Verification<'a> {
@@ -33,10 +57,16 @@ pub struct Verification<'a> {
     pub checkpoints: &'a dyn Store,
     /// Where its tables are.
     pub tables: &'a dyn Store,
-    /// The tables' location, for the query.
+    /// The checkpoints' location, for the report.
+    pub checkpoints_url: &'a str,
+    /// The tables' location, for the report and the query.
     pub tables_url: &'a str,
     /// Whether there is an archive.
     pub archive: bool,
+    /// Whether every data file is read whole.
+    pub files: bool,
+    /// The windows and files that are looked at. Sums and conservation are always of everything.
+    pub span: Span,
     /// The right answer.
     pub oracle: Option<&'a Path>,
     /// Whether clicks that the oracle calls late must have been late; else they may be counted.
@@ -45,92 +75,87 @@ pub struct Verification<'a> {
 
 /// Reads and compares everything.
 pub fn verify(what: &Verification<'_>) -> Result<Report> {
-    let Chain { newest, manifests, mut checks } = Chain::read(what.checkpoints, &Names::new(what.job))?;
-    let mut tables = Tables::new(&newest);
-    let windows = tables.agg(what.tables)?;
-    tables.count(what.tables, "clicks_late")?;
-    if what.archive {
-        tables.count(what.tables, "clicks_raw")?;
+    let checked_at = instant(Utc::now().timestamp_millis());
+    let names = Names::new(what.job);
+    let Stand { manifest: newest, hash, mut held, readable } = Stand::read(what.checkpoints, &names)?;
+    let mut chain = Chain::read(what.checkpoints, &names, &newest)?;
+    let mut checks = std::mem::take(&mut chain.checks);
+    let mut once = Rule::new("no file is in a table's log twice");
+    let tables = open_tables(what, &newest, &chain, &mut once)?;
+    // Everything that the logs have by now is in manifests by now.
+    chain.follow(what.checkpoints, &names, &newest)?;
+    let mut agreement = Agreement::new(&chain.listed, newest.epoch.0);
+    tables.iter().for_each(|table| agreement.table(table));
+
+    let mut windows = Windows::new();
+    let mut conservation = Conservation::new(&newest);
+    let mut files = Files {
+        store: what.tables,
+        listed: &chain.listed,
+        newest: &newest,
+        whole: what.files,
+        span: what.span,
+        rules: FileRules::new(),
+    };
+    let mut sizes = Vec::new();
+    for table in &tables {
+        if table.name == "clicks_agg" {
+            sizes.push(files.windows(table, &mut windows)?);
+            continue;
+        }
+        let held = held.entry(table.name).or_default();
+        let (size, rows) = files.clicks(table, held)?;
+        conservation.table(table.name, &rows, &held.rows);
+        sizes.push(size);
     }
-    checks.push(tables.committed.done());
-    checks.push(row_counts(&tables.sizes, &newest));
+
+    checks.push(readable);
+    checks.extend(agreement.done());
+    checks.push(once.done());
+    checks.extend(files.rules.done());
+    checks.push(conservation.done());
     checks.push(windows.sums(&newest));
     let oracle = what.oracle.map(OracleReader::open).transpose()?;
     if let Some(reader) = &oracle {
         checks.push(totals(reader, &newest, what.late_for_certain));
     }
-    let (compared, window_checks) = windows.finish(oracle, &newest, what.late_for_certain)?;
+    let (compared, window_checks) = windows.finish(oracle, &newest, what.late_for_certain, what.span)?;
     checks.extend(window_checks);
     Ok(Report {
         job: what.job.to_owned(),
         ok: checks.iter().all(|check| check.broken == 0),
+        checked_at,
+        weir: env!("CARGO_PKG_VERSION"),
+        places: Places { checkpoints: what.checkpoints_url.to_owned(), tables: what.tables_url.to_owned() },
+        scope: Scope {
+            files: what.files,
+            from: what.span.from_ms.map(instant),
+            until: what.span.until_ms.map(instant),
+        },
         epoch: newest.epoch.0,
         attempt: newest.attempt.0,
+        manifest_hash: hash,
+        first_manifest: chain.first.0,
+        last_manifest: newest.sequence.0,
         ended: newest.ended,
         totals: newest.totals(),
-        manifests,
-        tables: tables.sizes,
+        manifests: chain.manifests,
+        tables: sizes,
         compared,
         checks,
         query: query(what.tables_url),
     })
 }
 
-/// The tables as they are read, one after the other.
-struct Tables<'a> {
-    newest: &'a Manifest,
-    sizes: Vec<TableRows>,
-    committed: Rule,
-}
-
-impl<'a> Tables<'a> {
-    fn new(newest: &'a Manifest) -> Self {
-        let committed = Rule::new("no table shows an epoch that no manifest commits");
-        Self { newest, sizes: Vec::new(), committed }
+/// Reads the tables' logs, each after all manifests that have been read.
+fn open_tables(what: &Verification<'_>, newest: &Manifest, chain: &Chain, once: &mut Rule) -> Result<Vec<DeltaTable>> {
+    let mut tables = Vec::new();
+    for name in TABLES.into_iter().filter(|name| what.archive || *name != "clicks_raw") {
+        let mut table = DeltaTable::open(what.tables, name, what.job, newest.epoch.0, once)?;
+        table.add_not_shown(&chain.listed, newest.epoch.0);
+        tables.push(table);
     }
-
-    fn agg(&mut self, store: &dyn Store) -> Result<Windows> {
-        let table = DeltaTable::open(store, "clicks_agg")?;
-        let newest = self.newest;
-        let mut windows = Windows::new();
-        let mut size = TableRows { table: "clicks_agg", files: table.files(), rows: 0 };
-        table.rows(store, |path, facts| self.see(&mut size, path, &facts), |row| windows.add(row, newest))?;
-        self.sizes.push(size);
-        Ok(windows)
-    }
-
-    fn count(&mut self, store: &dyn Store, name: &'static str) -> Result<()> {
-        let table = DeltaTable::open(store, name)?;
-        let mut size = TableRows { table: name, files: table.files(), rows: 0 };
-        table.scan(store, |path, facts| self.see(&mut size, path, &facts))?;
-        self.sizes.push(size);
-        Ok(())
-    }
-
-    fn see(&mut self, size: &mut TableRows, path: &str, facts: &FileFacts) {
-        size.rows += facts.rows;
-        let newest = self.newest.epoch.0;
-        self.committed.check(facts.epoch.is_some_and(|epoch| epoch <= newest), || {
-            format!("{}/{path} has epoch {:?}, the newest manifest {newest}", size.table, facts.epoch)
-        });
-    }
-}
-
-/// Late and future clicks are in the late table; the archive has every click. Until the job has ended, some of them are
-/// held back until they fill a file.
-fn row_counts(tables: &[TableRows], manifest: &Manifest) -> CheckResult {
-    let totals = manifest.totals();
-    let mut rule = Rule::new("clicks_late and clicks_raw hold every click that belongs there");
-    for table in tables {
-        let expected = match table.table {
-            "clicks_late" => totals.late + totals.future,
-            "clicks_raw" => totals.read - totals.rejected,
-            _ => continue,
-        };
-        let fits = if manifest.ended { table.rows == expected } else { table.rows <= expected };
-        rule.check(fits, || format!("{} has {} rows, expected {expected}", table.table, table.rows));
-    }
-    rule.done()
+    Ok(tables)
 }
 
 /// What became of the records. A job that has not read them all yet can only be said not to have read too many.

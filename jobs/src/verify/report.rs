@@ -6,17 +6,31 @@ use weir_checkpoints::Totals;
 /// How many findings are named one by one.
 const NAMED: usize = 20;
 
-/// What was found.
+/// What was found, where, and when.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// The job.
     pub job: String,
     /// Whether nothing is wrong.
     pub ok: bool,
+    /// When the check began, RFC 3339.
+    pub checked_at: String,
+    /// The version of Weir that checked.
+    pub weir: &'static str,
+    /// Where it looked.
+    pub places: Places,
+    /// What it was told to look at.
+    pub scope: Scope,
     /// The newest manifest's epoch.
     pub epoch: u64,
     /// Its attempt.
     pub attempt: u64,
+    /// The SHA-256 of its bytes, in hex: with it, all before it are fixed too.
+    pub manifest_hash: String,
+    /// The number of the first manifest that is still there.
+    pub first_manifest: u64,
+    /// The number of the newest one.
+    pub last_manifest: u64,
     /// Whether the source had ended, so that everything is in the tables.
     pub ended: bool,
     /// What became of the records.
@@ -33,7 +47,27 @@ pub struct Report {
     pub query: String,
 }
 
-/// A table's size.
+/// Where was looked.
+#[derive(Debug, Serialize)]
+pub struct Places {
+    /// The checkpoints' URL.
+    pub checkpoints: String,
+    /// The tables' URL.
+    pub tables: String,
+}
+
+/// What was looked at: everything, unless this says otherwise.
+#[derive(Debug, Serialize)]
+pub struct Scope {
+    /// Whether every data file was read whole.
+    pub files: bool,
+    /// The first instant of the windows and files, RFC 3339; none without a limit.
+    pub from: Option<String>,
+    /// The first instant that was left out.
+    pub until: Option<String>,
+}
+
+/// A table's size at the newest manifest.
 #[derive(Debug, Serialize)]
 pub struct TableRows {
     /// Its name.
@@ -42,6 +76,12 @@ pub struct TableRows {
     pub files: u64,
     /// Their rows.
     pub rows: u64,
+    /// Files among them that the manifest lists and the table does not show yet.
+    pub not_shown_yet: u64,
+    /// Files that were read whole and have no hash to compare with: an older version wrote them, or another writer.
+    pub without_hash: u64,
+    /// Rows that wait for a file; not counted for `clicks_agg`.
+    pub held_back: u64,
 }
 
 /// What came of the comparison with an oracle.
@@ -57,11 +97,13 @@ pub struct Compared {
     pub max_user_error: f64,
 }
 
-/// One rule, and how often it was found broken.
+/// One rule, on how many things it was checked, and how often it was found broken.
 #[derive(Debug, Serialize)]
 pub struct CheckResult {
     /// The rule.
     pub rule: &'static str,
+    /// What it was checked on, counted; a rule that looked at nothing says nothing.
+    pub checked: u64,
     /// How often it is broken.
     pub broken: u64,
     /// The first of these, in words.
@@ -76,11 +118,13 @@ pub(super) struct Rule {
 
 impl Rule {
     pub(super) fn new(rule: &'static str) -> Self {
-        Self { result: CheckResult { rule, broken: 0, examples: Vec::new() } }
+        Self { result: CheckResult { rule, checked: 0, broken: 0, examples: Vec::new() } }
     }
 
     /// Notes a finding unless `holds`.
+    #[inline]
     pub(super) fn check(&mut self, holds: bool, finding: impl FnOnce() -> String) {
+        self.result.checked += 1;
         if holds {
             return;
         }
@@ -88,6 +132,11 @@ impl Rule {
         if self.result.examples.len() < NAMED {
             self.result.examples.push(finding());
         }
+    }
+
+    /// Counts what was found to be right elsewhere.
+    pub(super) fn holds_for(&mut self, things: u64) {
+        self.result.checked += things;
     }
 
     pub(super) fn done(self) -> CheckResult {

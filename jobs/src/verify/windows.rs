@@ -9,8 +9,9 @@ use std::collections::{HashMap, HashSet};
 use anyhow::Result;
 use weir_checkpoints::Manifest;
 
-use super::delta::AggRow;
+use super::data_file::AggRow;
 use super::report::{CheckResult, Compared, Rule};
+use super::span::Span;
 use crate::generate::{ExpectedWindow, OracleReader};
 
 /// The windows' names and lengths.
@@ -65,7 +66,22 @@ impl Windows {
         }
     }
 
-    pub(super) fn add(&mut self, row: AggRow<'_>, manifest: &Manifest) {
+    /// Adds a row to the sums, and looks at it where it is in the span.
+    pub(super) fn add(&mut self, row: AggRow<'_>, manifest: &Manifest, span: Span) {
+        self.add_clicks(row.window, row.clicks);
+        if span.contains(row.start_ms) {
+            self.look_at(row, manifest);
+        }
+    }
+
+    /// Adds to the sums alone.
+    pub(super) fn add_clicks(&mut self, window: &str, clicks: u64) {
+        if let Some(sum) = window_of(window).and_then(|(number, _)| self.clicks.get_mut(number)) {
+            *sum += clicks;
+        }
+    }
+
+    fn look_at(&mut self, row: AggRow<'_>, manifest: &Manifest) {
         let Some((number, length_ms)) = window_of(row.window) else {
             self.sound.check(false, || format!("there is a window of length {}", row.window));
             return;
@@ -74,9 +90,6 @@ impl Windows {
         let closed = manifest.closed_until_ms.is_some_and(|closed_ms| end_ms <= closed_ms);
         let on_grid = row.start_ms.rem_euclid(length_ms) == 0;
         self.sound.check(closed && on_grid && row.clicks > 0 && row.users > 0, || describe(&row));
-        if let Some(sum) = self.clicks.get_mut(number) {
-            *sum += row.clicks;
-        }
         let key = (number as u8, self.ads.number(row.ad_id), row.start_ms);
         let region = row.region.map(|region| self.regions.number(region));
         let twice = match self.rows.entry(key) {
@@ -115,6 +128,7 @@ impl Windows {
         oracle: Option<OracleReader>,
         manifest: &Manifest,
         late_for_certain: bool,
+        span: Span,
     ) -> Result<(Option<Compared>, Vec<CheckResult>)> {
         let Self { ads, mut rows, once, sound, .. } = self;
         let mut results = vec![once.done(), sound.done()];
@@ -122,14 +136,19 @@ impl Windows {
             return Ok((None, results));
         };
         let mut comparison = Comparison::new(manifest, late_for_certain);
+        let found = rows.len() as u64;
         for line in expected_windows {
             let expected = line?;
+            if !span.contains(expected.start_ms) {
+                continue;
+            }
             let key = window_of(&expected.window)
                 .zip(ads.0.get(&expected.ad_id))
                 .map(|((number, _), ad)| (number as u8, *ad, expected.start_ms));
             comparison.add(&expected, key.and_then(|key| rows.remove(&key)));
         }
         let names: HashMap<u32, &str> = ads.0.iter().map(|(ad, number)| (*number, ad.as_str())).collect();
+        comparison.unexpected.holds_for(found - rows.len() as u64);
         for ((number, ad, start_ms), row) in &rows {
             let (window, _) = WINDOWS.get(usize::from(*number)).copied().unwrap_or_default();
             let ad_id = names.get(ad).copied().unwrap_or_default();
