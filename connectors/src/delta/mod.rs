@@ -46,8 +46,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use weir_checkpoints::Store;
 use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
-pub use self::held_back::held_back;
-pub use self::read::{DeltaReader, DeltaReaderLimits, ReadError, ReadFigures, TableVersion};
+pub use self::held_back::{held_back, held_back_clicks};
+pub use self::read::{
+    AdTrace, ClickCopy, ClicksOf, ClicksTable, DeltaReader, DeltaReaderLimits, LedgerOf, LedgerRow, ReadError,
+    ReadFigures, TableVersion, TraceError, TracedFile, TracedWindow, WindowsOf,
+};
 pub use self::restoring::Restoring;
 pub use self::table::Table;
 

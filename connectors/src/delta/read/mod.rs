@@ -40,6 +40,7 @@ mod query;
 mod ranges;
 mod scan;
 mod time_unit;
+mod trace;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,6 +52,9 @@ pub use self::error::ReadError;
 pub use self::figures::ReadFigures;
 pub use self::follow::TableVersion;
 pub use self::limits::DeltaReaderLimits;
+pub use self::trace::{
+    AdTrace, ClickCopy, ClicksOf, ClicksTable, LedgerOf, LedgerRow, TraceError, TracedFile, TracedWindow, WindowsOf,
+};
 
 use self::batch::{Batch, Interner};
 use self::budget::Budget;

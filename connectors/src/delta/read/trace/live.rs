@@ -1,0 +1,138 @@
+//! The files that make up a table now: what its log adds, minus what it removes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use weir_checkpoints::{Manifest, Store};
+
+use super::error::TraceError;
+use crate::delta::actions::{Action, Add};
+use crate::delta::checkpoint;
+use crate::delta::commit::add_of;
+use crate::delta::log::{PROTOCOL, newest_checkpoint};
+use crate::delta::read::data_file::plain_path;
+use crate::delta::read::follow::{AHEAD, read_versions};
+
+/// A data file, as the log describes it.
+#[derive(Debug)]
+pub(super) struct LiveFile {
+    /// Its whole name in the store.
+    pub(super) name: Arc<str>,
+    pub(super) size_bytes: u64,
+    /// A manifest lists it, and the log does not have it yet.
+    pub(super) is_pending: bool,
+    add: Add,
+}
+
+/// The log's statistics. Bounds of texts may be shortened.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Stats {
+    num_records: Option<u64>,
+    pub(super) min_values: BTreeMap<String, Value>,
+    pub(super) max_values: BTreeMap<String, Value>,
+}
+
+impl LiveFile {
+    /// The value of a partition column.
+    pub(super) fn partition(&self, column: &str) -> Option<&str> {
+        self.add.partition_values.get(column)?.as_deref()
+    }
+
+    /// What the log says of its values; what is not understood says nothing.
+    pub(super) fn stats(&self) -> Stats {
+        self.add.stats.as_deref().and_then(|stats| serde_json::from_str(stats).ok()).unwrap_or_default()
+    }
+}
+
+/// A table as its log has it.
+#[derive(Default)]
+pub(super) struct LiveTable {
+    /// None before its first version: there is no such table.
+    version: Option<u64>,
+    files: BTreeMap<String, LiveFile>,
+}
+
+impl LiveTable {
+    /// Reads the log to its end; the manifest's files for this table are there in any case.
+    pub(super) fn read(store: &dyn Store, table: &str, manifest: Option<&Manifest>) -> Result<Self, TraceError> {
+        let mut live = Self::default();
+        if let Some(files) = newest_checkpoint(store, table)? {
+            let actions = checkpoint::read(store, table, &files, &["protocol", "add"])?;
+            live.apply(table, files.version, actions)?;
+        }
+        live.follow(store, table)?;
+        let outputs = manifest.into_iter().flat_map(|manifest| {
+            let outputs = manifest.outputs.iter().filter(|output| output.sink == table);
+            outputs.map(|output| add_of(output, manifest.written_ms))
+        });
+        for add in outputs {
+            let add = add?;
+            if !live.files.contains_key(&add.path) {
+                live.add(table, add, true)?;
+            }
+        }
+        Ok(live)
+    }
+
+    /// Whether there is such a table.
+    pub(super) fn exists(&self) -> bool {
+        self.version.is_some()
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = &LiveFile> {
+        self.files.values()
+    }
+
+    /// All rows, where every file says how many it has.
+    pub(super) fn rows(&self) -> Option<u64> {
+        self.files().map(|file| file.stats().num_records).sum()
+    }
+
+    fn follow(&mut self, store: &dyn Store, table: &str) -> Result<(), TraceError> {
+        let mut ahead = 1;
+        loop {
+            let next = self.version.map_or(0, |version| version + 1);
+            for (version, actions) in (next..).zip(read_versions(store, table, next, ahead)?) {
+                // A gap is the end: versions behind it cannot be there yet.
+                let Some(actions) = actions else { return Ok(()) };
+                self.apply(table, version, actions)?;
+            }
+            ahead = AHEAD;
+        }
+    }
+
+    fn apply(&mut self, table: &str, version: u64, actions: Vec<Action>) -> Result<(), TraceError> {
+        for action in actions {
+            if let Some(protocol) = action.protocol.filter(|new| new.min_reader_version > PROTOCOL.min_reader_version) {
+                let reason = format!(
+                    "version {version} of its log asks for reader protocol {}, this reader knows {}; turn the features \
+                     off that another writer turned on",
+                    protocol.min_reader_version, PROTOCOL.min_reader_version
+                );
+                return Err(TraceError::Table { table: table.to_owned(), reason });
+            }
+            if let Some(remove) = action.remove {
+                self.files.remove(&remove.path);
+            }
+            if let Some(add) = action.add {
+                self.add(table, add, false)?;
+            }
+        }
+        self.version = Some(version);
+        Ok(())
+    }
+
+    fn add(&mut self, table: &str, add: Add, is_pending: bool) -> Result<(), TraceError> {
+        let unfit = |what: &str| TraceError::Table {
+            table: table.to_owned(),
+            reason: format!("its log has a file `{}` {what}; repair the log", add.path),
+        };
+        let name = format!("{table}/{}", plain_path(&add.path).map_err(unfit)?).into();
+        let size_bytes = u64::try_from(add.size).map_err(|_| unfit("of no possible size"))?;
+        self.files.insert(add.path.clone(), LiveFile { name, size_bytes, is_pending, add });
+        Ok(())
+    }
+}
