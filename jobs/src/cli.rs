@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, clickhouse, generate, ingest, run, serve, topics, up, verify};
+use crate::commands::{check, checkpoints, clickhouse, explain, generate, ingest, run, serve, topics, up, verify};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -27,6 +27,7 @@ Examples:
   weir ingest job.toml
   weir serve job.toml
   weir verify job.toml --oracle oracle.ndjson
+  weir explain job.toml --ad ad-00000042 --window 1m --at 2026-11-24T12:03:00Z
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
 WEIR_LOG chooses what is logged to standard error, for example WEIR_LOG=debug.";
@@ -50,6 +51,7 @@ pub(crate) enum Command {
     Checkpoints(checkpoints::CheckpointsCommand),
     #[command(subcommand)]
     Clickhouse(clickhouse::ClickHouseCommand),
+    Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),
     Serve(serve::ServeArgs),
