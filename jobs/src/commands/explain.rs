@@ -33,7 +33,7 @@ pub(crate) struct ExplainArgs {
     #[arg(long)]
     clicks: bool,
     /// At most this many clicks, and clicks with several copies, are listed
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Copies of clicks: which of them counts, which are duplicates, and which epochs the count grew by.
 //!
 //! A click is known by its key; of its records the first in the order of epoch, partition and offset counts. Memory goes
-//! with the distinct clicks, some 70 bytes each; texts are kept of duplicates and of what is listed.
+//! with the distinct clicks, some 100 bytes each; texts are kept of duplicates and of what is listed.
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,6 +16,9 @@ use super::report::{Archive, CopyPlace, Duplicate, EpochClicks, ListedClick};
 use super::{Question, Time};
 
 const MINUTE_MS: i64 = 60_000;
+
+/// Room for no more clicks than this is made before they are there.
+const MOST_EXPECTED: u64 = 16 << 20;
 
 /// Every record of the ad in the archive, within some time.
 pub(super) struct Copies<'q> {
@@ -64,10 +67,12 @@ struct Listed {
 }
 
 impl<'q> Copies<'q> {
-    pub(super) fn new(question: &'q Question) -> Self {
+    /// About so many clicks are expected.
+    pub(super) fn new(question: &'q Question, expected: u64) -> Self {
+        let expected = expected.min(MOST_EXPECTED) as usize;
         Self {
             question,
-            firsts: HashMap::default(),
+            firsts: HashMap::with_capacity_and_hasher(expected, BuildHasherDefault::default()),
             others: HashMap::default(),
             places: Places::default(),
             records: 0,

@@ -9,11 +9,14 @@ use weir_connectors::delta::{AdTrace, ClicksOf, ClicksTable, LedgerOf, WindowsOf
 use weir_dataflow::{UserSketch, WindowRow};
 
 use super::copies::Copies;
-use super::judge::{Counted, Evidence, judge};
+use super::judge::{Code, Counted, Evidence, judge};
 use super::late::Late;
 use super::report::{Checkpoint, Explanation, State, TableCount, WindowFacts};
 use super::span::day_around;
 use super::{Question, Sources};
+
+/// How far copies are looked for at last: a job that catches up takes much time in one epoch, within which it forgets nothing.
+const FARTHEST_MS: i64 = 86_400_000;
 
 const CORRECTIONS: &str = "corrections";
 const BILLING: &str = "billing_daily";
@@ -27,7 +30,7 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
     let table = reading.table(&closed_ms)?;
     let span_ms = &question.span.time_ms;
     let late = reading.late(span_ms)?;
-    let copies = if sources.archive { Some(reading.archive(span_ms, &late)?) } else { None };
+    let copies = if sources.archive { Some(reading.archive(span_ms, &late, table.click_count)?) } else { None };
     let reported_late = late.report(question.limit);
     let mut evidence = Evidence {
         state,
@@ -36,8 +39,12 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
         archive: copies.as_ref().map(|copies| Counted { distinct: copies.counted_in(&closed_ms), ..Counted::default() }),
         not_on_time: reported_late.reasons.values().sum(),
     };
-    if let Some(counted) = evidence.archive.filter(|_| evidence.differs()) {
-        evidence.archive = Some(reading.look_further(counted, &closed_ms)?);
+    let first_look = evidence.archive.filter(|_| evidence.differs());
+    for reach_ms in [sources.time.reach_ms, FARTHEST_MS] {
+        let is_unexplained = judge(&evidence).code == Code::Unexplained;
+        if let Some(counted) = first_look.filter(|_| is_unexplained) {
+            evidence.archive = Some(reading.look_further(counted, &closed_ms, reach_ms)?);
+        }
     }
     let day = day_around(span_ms.start);
     let day = LedgerOf { ad_id: &question.ad_id, from_ms: day.start, until_ms: day.end };
@@ -136,18 +143,17 @@ impl<'a> Reading<'a> {
         Ok(late)
     }
 
-    fn archive(&self, time_ms: &Range<i64>, late: &Late) -> Result<Copies<'a>> {
-        let mut copies = Copies::new(self.question);
+    fn archive(&self, time_ms: &Range<i64>, late: &Late, expected: u64) -> Result<Copies<'a>> {
+        let mut copies = Copies::new(self.question, expected);
         self.clicks(ClicksTable::Archive, time_ms, |copy| copies.add(&copy, late))?;
         Ok(copies)
     }
 
     /// Copies with other times, and whether the archive is whole.
-    fn look_further(&self, counted: Counted, closed_ms: &Range<i64>) -> Result<Counted> {
+    fn look_further(&self, counted: Counted, closed_ms: &Range<i64>, reach_ms: i64) -> Result<Counted> {
         let Range { start, end } = self.question.span.time_ms;
-        let reach_ms = self.sources.time.reach_ms;
         let wide_ms = start.saturating_sub(reach_ms)..end.saturating_add(reach_ms);
-        let copies = self.archive(&wide_ms, &self.late(&wide_ms)?)?;
+        let copies = self.archive(&wide_ms, &self.late(&wide_ms)?, counted.distinct)?;
         Ok(Counted {
             elsewhere: counted.distinct.saturating_sub(copies.counted_in(closed_ms)),
             again: copies.counted_again_in(closed_ms, &self.sources.time),

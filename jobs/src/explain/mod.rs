@@ -69,7 +69,7 @@ pub struct Time {
     pub horizon_ms: i64,
     /// How long a window stays open.
     pub lateness_ms: i64,
-    /// By how much, all in all, the times of two copies can differ while the first is still remembered.
+    /// By how much the times of two copies can differ while the first is still remembered, unless the job catches up.
     pub reach_ms: i64,
 }
 

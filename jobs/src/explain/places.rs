@@ -19,12 +19,23 @@ pub(super) struct Places {
     numbers: HashMap<Arc<str>, u32>,
     files: Vec<(Arc<TracedFile>, u64)>,
     held: u64,
+    last: Option<(Arc<TracedFile>, u32)>,
 }
 
 impl Places {
     /// The number that the copy's file has from now on.
     pub(super) fn number(&mut self, copy: &ClickCopy<'_>) -> u32 {
         let Some(file) = copy.file else { return HELD };
+        // Rows come file by file, mostly.
+        if let Some((_, number)) = self.last.as_ref().filter(|(last, _)| Arc::ptr_eq(last, file)) {
+            return *number;
+        }
+        let number = self.number_of(file);
+        self.last = Some((Arc::clone(file), number));
+        number
+    }
+
+    fn number_of(&mut self, file: &Arc<TracedFile>) -> u32 {
         if let Some(number) = self.numbers.get(&file.path) {
             return *number;
         }

@@ -35,7 +35,7 @@ fn with_copy(record: &Record, take: impl FnOnce(ClickCopy<'_>)) {
 }
 
 fn tally<'q>(question: &'q Question, records: &[Record]) -> Copies<'q> {
-    let mut copies = Copies::new(question);
+    let mut copies = Copies::new(question, 0);
     for record in records {
         with_copy(record, |copy| copies.add(&copy, &Late::default()));
     }

@@ -6,7 +6,7 @@ use weir_checkpoints::{Epoch, Manifest, Offset, PartitionId};
 use weir_dataflow::Click;
 
 use super::live::LiveTable;
-use super::scan::{Found, Scan, TracedFile};
+use super::scan::{Found, FoundColumn, Scan, TracedFile};
 use super::wanted::Wanted;
 use super::{AdTrace, TraceError};
 use crate::delta::table::Table;
@@ -88,28 +88,65 @@ impl AdTrace {
             columns: if table == ClicksTable::Late { &LATE_COLUMNS } else { &COLUMNS },
             for_nulls: Some(("click_id", &IDENTITY)),
         };
-        self.scan(&live, &scan, |found| (0..found.rows).try_for_each(|row| Ok(take(copy(of.ad_id, &found, row)?))))
+        self.scan(&live, &scan, |found| {
+            let columns = Columns::of(&found);
+            (0..found.rows).try_for_each(|row| Ok(take(columns.copy(of.ad_id, row)?)))
+        })
     }
 }
 
-fn copy<'a>(ad_id: &'a str, found: &'a Found, row: usize) -> Result<ClickCopy<'a>, TraceError> {
-    let partition = u32::try_from(found.count("partition", row)?);
-    let partition = partition.map_err(|_| TraceError::damaged(&found.file.path, "a partition has no possible number"))?;
-    Ok(ClickCopy {
-        click: Click {
-            ad_id,
-            user_id: found.text("user_id", row)?,
-            timestamp: found.number("timestamp", row)?,
-            click_id: found.maybe_text("click_id", row)?,
-            ip_address: found.maybe_text("ip_address", row)?,
-            user_agent: found.maybe_text("user_agent", row)?,
-        },
-        reason: found.maybe_text("reason", row)?,
-        topic: found.maybe_text("topic", row)?,
-        partition: PartitionId(partition),
-        offset: Offset(found.count("offset", row)?),
-        epoch: Epoch(found.count("epoch", row)?),
-        region: found.maybe_text("region", row)?,
-        file: Some(&found.file),
-    })
+/// The columns of some clicks.
+struct Columns<'a> {
+    found: &'a Found,
+    user_id: FoundColumn<'a>,
+    timestamp: FoundColumn<'a>,
+    click_id: FoundColumn<'a>,
+    ip_address: FoundColumn<'a>,
+    user_agent: FoundColumn<'a>,
+    reason: FoundColumn<'a>,
+    topic: FoundColumn<'a>,
+    partition: FoundColumn<'a>,
+    offset: FoundColumn<'a>,
+    epoch: FoundColumn<'a>,
+    region: FoundColumn<'a>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(found: &'a Found) -> Self {
+        Self {
+            found,
+            user_id: found.column("user_id"),
+            timestamp: found.column("timestamp"),
+            click_id: found.column("click_id"),
+            ip_address: found.column("ip_address"),
+            user_agent: found.column("user_agent"),
+            reason: found.column("reason"),
+            topic: found.column("topic"),
+            partition: found.column("partition"),
+            offset: found.column("offset"),
+            epoch: found.column("epoch"),
+            region: found.column("region"),
+        }
+    }
+
+    fn copy(&self, ad_id: &'a str, row: usize) -> Result<ClickCopy<'a>, TraceError> {
+        let impossible = |_| TraceError::damaged(&self.found.file.path, "a partition has no possible number");
+        Ok(ClickCopy {
+            click: Click {
+                ad_id,
+                user_id: self.user_id.text(row)?,
+                timestamp: self.timestamp.number(row)?,
+                click_id: self.click_id.maybe_text(row)?,
+                ip_address: self.ip_address.maybe_text(row)?,
+                user_agent: self.user_agent.maybe_text(row)?,
+            },
+            reason: self.reason.maybe_text(row)?,
+            topic: self.topic.maybe_text(row)?,
+            partition: PartitionId(u32::try_from(self.partition.count(row)?).map_err(impossible)?),
+            offset: Offset(self.offset.count(row)?),
+            epoch: Epoch(self.epoch.count(row)?),
+            region: self.region.maybe_text(row)?,
+            file: Some(&self.found.file),
+        })
+    }
 }

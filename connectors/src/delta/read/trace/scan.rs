@@ -1,6 +1,5 @@
 //! From a file to the rows that are wanted.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,44 +50,62 @@ pub(super) struct Scan<'a> {
 pub(super) struct Found {
     pub(super) file: Arc<TracedFile>,
     pub(super) rows: usize,
-    columns: HashMap<String, Values>,
+    columns: Vec<(String, Values)>,
+}
+
+/// A column of [`Found`], if it is there.
+#[derive(Clone, Copy)]
+pub(super) struct FoundColumn<'a> {
+    found: &'a Found,
+    name: &'static str,
+    values: Option<&'a Values>,
 }
 
 impl Found {
-    pub(super) fn column(&self, name: &str) -> Option<&Values> {
-        self.columns.get(name)
+    /// A column, to be looked up once for all rows.
+    pub(super) fn column(&self, name: &'static str) -> FoundColumn<'_> {
+        let values = self.columns.iter().find(|(column, _)| column == name).map(|(_, values)| values);
+        FoundColumn { found: self, name, values }
     }
 
     pub(super) fn columns(&self) -> impl Iterator<Item = (&str, &Values)> {
         self.columns.iter().map(|(name, values)| (name.as_str(), values))
     }
+}
 
+impl<'a> FoundColumn<'a> {
     /// A number that a row must have.
-    pub(super) fn number(&self, column: &str, row: usize) -> Result<i64, TraceError> {
-        let number = self.column(column).and_then(|values| values.number(row));
-        number.ok_or_else(|| TraceError::damaged(&self.file.path, format!("column {column} lacks a number")))
+    pub(super) fn number(&self, row: usize) -> Result<i64, TraceError> {
+        self.values.and_then(|values| values.number(row)).ok_or_else(|| self.damaged("lacks a number"))
     }
 
     /// A number that a row must have and that is not negative.
-    pub(super) fn count(&self, column: &str, row: usize) -> Result<u64, TraceError> {
-        let negative = |_| TraceError::damaged(&self.file.path, format!("column {column} has a negative number"));
-        u64::try_from(self.number(column, row)?).map_err(negative)
+    pub(super) fn count(&self, row: usize) -> Result<u64, TraceError> {
+        u64::try_from(self.number(row)?).map_err(|_| self.damaged("has a negative number"))
     }
 
     /// A text that a row must have.
-    pub(super) fn text(&self, column: &str, row: usize) -> Result<&str, TraceError> {
-        let text = self.maybe_text(column, row)?;
-        text.ok_or_else(|| TraceError::damaged(&self.file.path, format!("column {column} lacks a text")))
+    pub(super) fn text(&self, row: usize) -> Result<&'a str, TraceError> {
+        self.maybe_text(row)?.ok_or_else(|| self.damaged("lacks a text"))
     }
 
     /// A text that a row may have.
-    pub(super) fn maybe_text(&self, column: &str, row: usize) -> Result<Option<&str>, TraceError> {
-        let Some(values) = self.column(column) else { return Ok(None) };
-        let (bytes, text) = (values.bytes(row), values.text(row));
-        if bytes.is_some() && text.is_none() {
-            return Err(TraceError::damaged(&self.file.path, format!("column {column} has what is no text")));
+    pub(super) fn maybe_text(&self, row: usize) -> Result<Option<&'a str>, TraceError> {
+        match self.bytes(row).map(str::from_utf8) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(_)) => Err(self.damaged("has what is no text")),
         }
-        Ok(text)
+    }
+
+    /// Bytes that a row may have.
+    pub(super) fn bytes(&self, row: usize) -> Option<&'a [u8]> {
+        self.values?.bytes(row)
+    }
+
+    #[cold]
+    fn damaged(&self, what: &str) -> TraceError {
+        TraceError::damaged(&self.found.file.path, format!("column {} {what}", self.name))
     }
 }
 
@@ -220,20 +237,23 @@ impl<'a> Reading<'a> {
         pieces
     }
 
-    fn piece(&self, selection: &[Range<usize>]) -> Result<HashMap<String, Values>, ParquetError> {
+    fn piece(&self, selection: &[Range<usize>]) -> Result<Vec<(String, Values)>, ParquetError> {
         let parts = match &self.at_once {
             Some(parts) => Arc::clone(parts),
             None => self.fetch(&self.ranges(&self.chunks, selection))?,
         };
-        let mut columns = HashMap::new();
+        let mut columns = Vec::new();
         for (name, chunk) in &self.chunks {
-            columns.insert(name.clone(), Values::read(chunk, self.rows, &parts, selection)?);
+            columns.push((name.clone(), Values::read(chunk, self.rows, &parts, selection)?));
         }
-        let nulls = self.scan.for_nulls.and_then(|(column, _)| columns.get(column).map(Values::has_null));
-        if nulls.unwrap_or(self.scan.for_nulls.is_some()) {
+        let needs_more = self.scan.for_nulls.is_some_and(|(wanted, _)| {
+            let column = columns.iter().find(|(name, _)| name == wanted);
+            column.is_none_or(|(_, values)| values.has_null())
+        });
+        if needs_more {
             let parts = self.fetch(&self.ranges(&self.for_nulls, selection))?;
             for (name, chunk) in &self.for_nulls {
-                columns.insert(name.clone(), Values::read(chunk, self.rows, &parts, selection)?);
+                columns.push((name.clone(), Values::read(chunk, self.rows, &parts, selection)?));
             }
         }
         Ok(columns)

@@ -66,12 +66,12 @@ impl AdTrace {
 fn window<'a>(of: &WindowsOf<'a>, found: &'a Found, row: usize) -> Result<WindowRow<'a>, TraceError> {
     Ok(WindowRow {
         ad_id: of.ad_id,
-        region: found.maybe_text("region", row)?,
+        region: found.column("region").maybe_text(row)?,
         window: of.window,
-        start_ms: found.number("window_start", row)?,
-        click_count: found.count("click_count", row)?,
-        unique_users: found.count("unique_users", row)?,
-        user_sketch: found.column("user_sketch").and_then(|sketches| sketches.bytes(row)).unwrap_or_default(),
-        epoch: Epoch(found.count("epoch", row)?),
+        start_ms: found.column("window_start").number(row)?,
+        click_count: found.column("click_count").count(row)?,
+        unique_users: found.column("unique_users").count(row)?,
+        user_sketch: found.column("user_sketch").bytes(row).unwrap_or_default(),
+        epoch: Epoch(found.column("epoch").count(row)?),
     })
 }
