@@ -49,7 +49,8 @@ fn rewrite(place: &Place, from: &str, to: &str, properties: &WriterProperties) {
     let mut batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
     batches.reverse();
     // Other engines make every column nullable.
-    let fields = batches[0].schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
+    let fields =
+        batches[0].schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
     let schema = Arc::new(Schema::new(fields));
     let file = File::create(place.path().join(to)).unwrap();
     let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.clone())).unwrap();

@@ -70,7 +70,9 @@ fn files_that_only_a_manifest_lists_are_read_with_it_and_once() {
     assert_eq!(place.find(&of, Some(&pending)).unwrap(), place.expected(&of));
     let mut pending_rows = 0;
     AdTrace::new(place.store(), &place.url())
-        .clicks(ClicksTable::Archive, &of, Some(&pending), |copy| pending_rows += usize::from(copy.file.unwrap().is_pending))
+        .clicks(ClicksTable::Archive, &of, Some(&pending), |copy| {
+            pending_rows += usize::from(copy.file.unwrap().is_pending)
+        })
         .unwrap();
     assert!(pending_rows > 0);
     place.rows.truncate(before);

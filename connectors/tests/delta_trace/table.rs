@@ -7,9 +7,7 @@ use std::sync::Arc;
 use rand::Rng;
 use rand::rngs::SmallRng;
 use tempfile::TempDir;
-use weir_checkpoints::{
-    Attempt, Epoch, FORMAT_VERSION, Manifest, Offset, PartitionId, Sequence, Store, WorkerIndex,
-};
+use weir_checkpoints::{Attempt, Epoch, FORMAT_VERSION, Manifest, Offset, PartitionId, Sequence, Store, WorkerIndex};
 use weir_connectors::delta::{AdTrace, ClickCopy, ClicksOf, ClicksTable, DeltaConfig, DeltaSink, TraceError};
 use weir_connectors::objects;
 use weir_dataflow::{Click, ClickRow, Cut, LateReason, Row, Sink, SinkFactory, WorkerContext};

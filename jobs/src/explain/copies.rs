@@ -159,7 +159,8 @@ impl<'q> Copies<'q> {
         listed
             .map(|click| {
                 let first = firsts.get(&click.key);
-                let is_first = first.is_some_and(|first| (first.partition, first.offset) == (click.partition, click.offset));
+                let is_first =
+                    first.is_some_and(|first| (first.partition, first.offset) == (click.partition, click.offset));
                 let otherwise = if is_first { "counted" } else { "duplicate" };
                 ListedClick {
                     status: click.reason.unwrap_or_else(|| otherwise.to_owned()),

@@ -4,7 +4,9 @@ use serde_json::Value;
 use weir_connectors::delta::LedgerRow;
 
 use super::judge::{Code, Verdict};
-use super::report::{Archive, CopyPlace, Explanation, FileRows, LateClicks, ListedClick, State, TableCount, WindowFacts};
+use super::report::{
+    Archive, CopyPlace, Explanation, FileRows, LateClicks, ListedClick, State, TableCount, WindowFacts,
+};
 use crate::output::{facts, grouped, instant, table};
 
 /// Lines of a list that may be long; JSON has all of them.
@@ -170,12 +172,7 @@ fn duplicates(archive: &Archive) -> Option<String> {
 }
 
 fn columns_of(place: &CopyPlace) -> Vec<String> {
-    vec![
-        place.partition.to_string(),
-        place.offset.to_string(),
-        place.epoch.to_string(),
-        instant(place.event_time_ms),
-    ]
+    vec![place.partition.to_string(), place.offset.to_string(), place.epoch.to_string(), instant(place.event_time_ms)]
 }
 
 fn of_late(late: &LateClicks) -> Vec<String> {
@@ -224,7 +221,8 @@ fn ledger(title: &str, rows: Option<&[LedgerRow]>) -> Option<String> {
     names.sort_unstable();
     names.dedup();
     names.retain(|name| *name != "ad_id");
-    let lines = rows.iter().map(|row| names.iter().map(|name| row.get(*name).map_or_else(String::new, plain)).collect());
+    let lines =
+        rows.iter().map(|row| names.iter().map(|name| row.get(*name).map_or_else(String::new, plain)).collect());
     Some(section(title, &indented(&table(&names, &[], lines))))
 }
 

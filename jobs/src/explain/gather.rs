@@ -36,7 +36,9 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
         state,
         table: closed_clicks(&table.rows, &closed_ms),
         held_back: table.held_back_clicks,
-        archive: copies.as_ref().map(|copies| Counted { distinct: copies.counted_in(&closed_ms), ..Counted::default() }),
+        archive: copies
+            .as_ref()
+            .map(|copies| Counted { distinct: copies.counted_in(&closed_ms), ..Counted::default() }),
         not_on_time: reported_late.reasons.values().sum(),
     };
     let first_look = evidence.archive.filter(|_| evidence.differs());
@@ -77,7 +79,10 @@ fn newest(sources: &Sources<'_>) -> Result<Manifest> {
     let mut chain = Follower::new(Arc::clone(&sources.checkpoints), sources.job);
     let newest = chain.newest().context("cannot read the job's checkpoints")?.cloned();
     newest.with_context(|| {
-        format!("job {} has no checkpoint: it has not run yet, or checkpoint.url is not the one it ran with", sources.job)
+        format!(
+            "job {} has no checkpoint: it has not run yet, or checkpoint.url is not the one it ran with",
+            sources.job
+        )
     })
 }
 

@@ -34,8 +34,7 @@ pub(super) struct Counted {
 impl Evidence {
     /// Whether table and archive differ, so that more should be looked at.
     pub(super) fn differs(&self) -> bool {
-        self.state != State::Open
-            && self.archive.is_some_and(|counted| counted.distinct != self.table + self.held_back)
+        self.state != State::Open && self.archive.is_some_and(|counted| counted.distinct != self.table + self.held_back)
     }
 }
 
@@ -162,8 +161,11 @@ fn open(evidence: &Evidence, distinct: Option<u64>) -> Verdict {
 
 fn no_clicks(evidence: &Evidence) -> Verdict {
     let text = match evidence.not_on_time {
-        0 => "There is no click of this ad in this window, in no table. Is the ad's id spelt as in the clicks?".to_owned(),
-        late => format!("No click of this ad and window counts: there are only {late} that are late or from the future."),
+        0 => "There is no click of this ad in this window, in no table. Is the ad's id spelt as in the clicks?"
+            .to_owned(),
+        late => {
+            format!("No click of this ad and window counts: there are only {late} that are late or from the future.")
+        }
     };
     verdict(Code::NoClicks, Some(true), Some(0), &text, Vec::new())
 }
@@ -189,7 +191,8 @@ fn again(clicks: i64) -> Reason {
     Reason {
         code: "counted_again",
         clicks,
-        text: "came again when the first copy was no longer remembered (dedup.horizon), and were counted twice".to_owned(),
+        text: "came again when the first copy was no longer remembered (dedup.horizon), and were counted twice"
+            .to_owned(),
     }
 }
 
@@ -204,13 +207,7 @@ fn incomplete(clicks: i64, missing: u64) -> Reason {
     }
 }
 
-fn verdict(
-    code: Code,
-    right: Option<bool>,
-    difference: Option<i64>,
-    text: &str,
-    reasons: Vec<Reason>,
-) -> Verdict {
+fn verdict(code: Code, right: Option<bool>, difference: Option<i64>, text: &str, reasons: Vec<Reason>) -> Verdict {
     Verdict { code, right, difference, text: text.to_owned(), reasons }
 }
 

@@ -70,7 +70,11 @@ fn the_ledgers_of_the_day_are_shown_where_there_are_some() {
 
     corrections(&bench.path().join("tables/corrections"));
     let billing = bench.path().join("tables/billing_daily");
-    commit(&billing, 0, &[write(&billing, DAY, "a.parquet", vec![("ad_id", texts(&["another"])), ("click_count", numbers(&[1]))])]);
+    commit(
+        &billing,
+        0,
+        &[write(&billing, DAY, "a.parquet", vec![("ad_id", texts(&["another"])), ("click_count", numbers(&[1]))])],
+    );
     let explained = bench.explain("ad", "1m", START_MS, &[]);
     assert_eq!(
         explained["corrections"],

@@ -14,7 +14,8 @@ const START_MS: i64 = 1_736_949_600_000;
 const HOUR_MS: i64 = 3_600_000;
 
 fn generated(late: &str) -> (Bench, Vec<Logged>) {
-    let bench = Bench::new("epoch.max_records = 5000\ntables.roll_interval = \"1s\"\ntables.target_file_bytes = 65536\n");
+    let bench =
+        Bench::new("epoch.max_records = 5000\ntables.roll_interval = \"1s\"\ntables.target_file_bytes = 65536\n");
     let log = ["generate", "--to", "log/", "--clicks", "30000", "--partitions", "3", "--partition-by", "even"];
     let clicks = ["--ads", "60", "--users", "500", "--bytes", "250", "--events-per-second", "50"];
     let odd = ["--duplicates", "0.05", "--future", "0.02", "--poison", "0.02", "--without-click-id", "0.2"];
@@ -40,7 +41,8 @@ fn check(bench: &Bench, clicks: &[Logged], ad_id: &str, window: &str, window_ms:
     assert_eq!(archive["records"], found.records, "{explained:#}");
     assert_eq!(explained["table"]["click_count"], archive["distinct"]);
     assert_eq!(explained["table"]["unique_users"], archive["unique_users"]);
-    let late: u64 = explained["late"]["reasons"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    let late: u64 =
+        explained["late"]["reasons"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
     assert_eq!(archive["not_on_time"], late);
     let [distinct, duplicates, on_time] = numbers(archive, &["distinct", "duplicate_records", "on_time"])[..] else {
         panic!("three numbers")
@@ -52,7 +54,8 @@ fn check(bench: &Bench, clicks: &[Logged], ad_id: &str, window: &str, window_ms:
     assert_eq!(of_files.sum::<u64>(), found.records);
     let partitions = archive["partitions"].as_array().unwrap().iter();
     let partitions = partitions.map(|range| numbers(range, &["partition", "first_offset", "last_offset", "records"]));
-    let expected = found.partitions.iter().map(|(partition, (first, last, count))| vec![*partition, *first, *last, *count]);
+    let expected =
+        found.partitions.iter().map(|(partition, (first, last, count))| vec![*partition, *first, *last, *count]);
     assert_eq!(partitions.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     assert_eq!(explained["clicks"].as_array().unwrap().len() as u64, found.records);
     if late == 0 {

@@ -260,7 +260,10 @@ pub(super) fn start_bounds(statistics: Option<&Statistics>, descriptor: &ColumnD
     Some((unit.to_ms(*values.min_opt()?), unit.to_ms(*values.max_opt()?)))
 }
 
-pub(super) fn start_page_bounds(bounds: &ColumnIndexMetaData, descriptor: &ColumnDescriptor) -> Vec<Option<(i64, i64)>> {
+pub(super) fn start_page_bounds(
+    bounds: &ColumnIndexMetaData,
+    descriptor: &ColumnDescriptor,
+) -> Vec<Option<(i64, i64)>> {
     let (ColumnIndexMetaData::INT64(bounds), Some(unit)) = (bounds, unit_of(descriptor)) else { return Vec::new() };
     let pages = bounds.min_values_iter().zip(bounds.max_values_iter());
     pages.map(|(min, max)| Some((unit.to_ms(*min?), unit.to_ms(*max?)))).collect()

@@ -263,9 +263,8 @@ pub(super) fn read_versions(
         return Ok(vec![read_version(store, table, first)?]);
     }
     thread::scope(|scope| {
-        let reads: Vec<_> = (first..first + count)
-            .map(|version| scope.spawn(move || read_version(store, table, version)))
-            .collect();
+        let reads: Vec<_> =
+            (first..first + count).map(|version| scope.spawn(move || read_version(store, table, version))).collect();
         let joined = reads.into_iter().map(|read| match read.join() {
             Ok(read) => read,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -47,7 +47,9 @@ fn records() -> impl Strategy<Value = Vec<Record>> {
     proptest::collection::vec(record, 0..60).prop_map(|records| {
         // No two records have the same place.
         let numbered = records.into_iter().zip(0_u64..);
-        numbered.map(|((number, epoch, partition, second), offset)| (number, epoch, partition, offset, second.max(0))).collect()
+        numbered
+            .map(|((number, epoch, partition, second), offset)| (number, epoch, partition, offset, second.max(0)))
+            .collect()
     })
 }
 

@@ -90,7 +90,10 @@ impl AdTrace {
         };
         self.scan(&live, &scan, |found| {
             let columns = Columns::of(&found);
-            (0..found.rows).try_for_each(|row| Ok(take(columns.copy(of.ad_id, row)?)))
+            (0..found.rows).try_for_each(|row| {
+                take(columns.copy(of.ad_id, row)?);
+                Ok(())
+            })
         })
     }
 }

@@ -166,8 +166,7 @@ impl<'a> Reading<'a> {
         group: &Group<'_>,
         candidates: Selection,
     ) -> Result<Self, ParquetError> {
-        let names: Vec<&str> =
-            if scan.columns.is_empty() { group.columns().collect() } else { scan.columns.to_vec() };
+        let names: Vec<&str> = if scan.columns.is_empty() { group.columns().collect() } else { scan.columns.to_vec() };
         let for_nulls = scan.for_nulls.map(|(_, columns)| columns).unwrap_or_default();
         let mut reading = Self {
             scan,
