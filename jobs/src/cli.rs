@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, checkpoints, clickhouse, generate, ingest, reconcile, run, serve, topics, up, verify};
+use crate::commands::{
+    check, checkpoints, clickhouse, explain, generate, ingest, reconcile, run, serve, topics, up, verify,
+};
 use crate::logging::LogFormat;
 use crate::output::Output;
 
@@ -28,6 +30,7 @@ Examples:
   weir serve job.toml
   weir verify job.toml --oracle oracle.ndjson
   weir reconcile job.toml --date 2025-01-15
+  weir explain job.toml --ad ad-00000042 --window 1m --at 2026-11-24T12:03:00Z
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
 WEIR_LOG chooses what is logged to standard error, for example WEIR_LOG=debug.";
@@ -51,6 +54,7 @@ pub(crate) enum Command {
     Checkpoints(checkpoints::CheckpointsCommand),
     #[command(subcommand)]
     Clickhouse(clickhouse::ClickHouseCommand),
+    Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),
     Reconcile(reconcile::ReconcileArgs),

@@ -4,6 +4,7 @@
 //!   cli ──▶ commands/* ──▶ config        the job file, checked
 //!                     ├──▶ generate      synthetic clicks, and the right answer
 //!                     ├──▶ verify        what is stored against the rules, and against the right answer
+//!                     ├──▶ explain       where a number comes from
 //!                     ├──▶ ingest        clicks over HTTP into the log;  http: what every service shares
 //!                     ├──▶ dashboard     the page that shows it all
 //!                     └──▶ metrics, progress
@@ -14,6 +15,7 @@
 
 pub mod config;
 pub mod dashboard;
+pub mod explain;
 pub mod generate;
 pub mod http;
 pub mod ingest;

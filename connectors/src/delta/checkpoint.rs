@@ -136,16 +136,16 @@ pub(super) fn write(log: &mut Log) -> Result<(), SinkError> {
 
 /// All that still counts at a version.
 #[derive(Default)]
-pub(super) struct State {
+struct State {
     protocol: Option<Protocol>,
     metadata: Option<Metadata>,
     txns: BTreeMap<String, Txn>,
-    pub(super) adds: HashMap<String, Add>,
+    adds: HashMap<String, Add>,
     removes: HashMap<String, Remove>,
     newest_ms: i64,
 }
 
-pub(super) fn replay(log: &Log, version: u64) -> Result<State, SinkError> {
+fn replay(log: &Log, version: u64) -> Result<State, SinkError> {
     let mut state = State::default();
     let mut next = 0;
     if let Some(files) = &log.checkpoint {

@@ -7,6 +7,7 @@ use arrow_array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray};
 use weir_checkpoints::{Epoch, Offset, PartitionId};
 use weir_dataflow::{Click, ClickRow, LateReason, Row, SinkError, event_time_ms};
 
+use super::ClickCopy;
 use super::chunk::{AdIndex, Chunk, Columns, Key, decode_bytes, decode_number, encode_bytes, encode_numbers};
 use super::table::{Table, day_of, hour_of};
 
@@ -83,22 +84,6 @@ impl ClickChunk {
         Ok(())
     }
 
-    /// The rows, in the order they came.
-    pub(super) fn clicks(&self) -> impl Iterator<Item = ClickRow<'_>> {
-        self.heads.iter().map(|head| {
-            let [ad_id, user_id, click_id, ip_address, user_agent, extra, region] = self.texts_of(head);
-            let (ad_id, user_id) = (ad_id.unwrap_or_default(), user_id.unwrap_or_default());
-            ClickRow {
-                click: Click { ad_id, user_id, timestamp: head.timestamp, click_id, ip_address, user_agent },
-                extra,
-                region,
-                partition: PartitionId(head.partition),
-                offset: Offset(head.offset),
-                epoch: Epoch(head.epoch),
-            }
-        })
-    }
-
     /// Reads a byte of every cache line of a row's texts, for nothing but to have them in the cache.
     #[inline]
     fn fetch(&self, head: &Head) -> u32 {
@@ -106,6 +91,30 @@ impl ClickChunk {
         let row_bytes = lengths.map(|&length| length as usize).sum::<usize>().min(MAX_FETCHED_BYTES);
         let row = self.texts.as_bytes().get(head.start as usize..).unwrap_or_default();
         row.iter().take(row_bytes).step_by(CACHE_LINE_BYTES).map(|&byte| u32::from(byte)).sum()
+    }
+
+    /// The clicks, as they will stand in the table.
+    pub(super) fn copies(&self, with_reason: bool) -> impl Iterator<Item = ClickCopy<'_>> {
+        self.heads.iter().map(move |head| {
+            let [ad_id, user_id, click_id, ip_address, user_agent, _, region] = self.texts_of(head);
+            ClickCopy {
+                click: Click {
+                    ad_id: ad_id.unwrap_or_default(),
+                    user_id: user_id.unwrap_or_default(),
+                    timestamp: head.timestamp,
+                    click_id,
+                    ip_address,
+                    user_agent,
+                },
+                reason: with_reason.then(|| reason_text(head.reason)),
+                topic: None,
+                partition: PartitionId(head.partition),
+                offset: Offset(head.offset),
+                epoch: Epoch(head.epoch),
+                region,
+                file: None,
+            }
+        })
     }
 
     /// The texts of a row. All lengths come from `push_click`, or were checked by `decode`.

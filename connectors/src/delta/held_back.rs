@@ -8,13 +8,13 @@
 //! on, may find a part deleted, and has to take the newest manifest then.
 
 use weir_checkpoints::{GroupRange, Manifest, PartReader, Store};
-use weir_dataflow::{ClickRow, SinkError, WindowRow, carried_kind};
+use weir_dataflow::{SinkError, WindowRow, carried_kind};
 
 use super::chunk::Chunk;
 use super::clicks::ClickChunk;
 use super::held::carried_rows;
 use super::windows::WindowChunk;
-use super::{Table, failed, not_ours, refused};
+use super::{ClickCopy, ClicksTable, Table, failed, refused};
 
 /// Hands out each window that was held back for `clicks_agg` when the manifest was written.
 pub fn held_back(
@@ -25,20 +25,18 @@ pub fn held_back(
     each_chunk::<WindowChunk>(checkpoints, manifest, Table::Agg, |chunk| chunk.windows().for_each(&mut take))
 }
 
-/// Hands out each click that was held back for `clicks_raw` or `clicks_late` when the manifest was written: with its
-/// partition and offset, its time, and the epoch in which it was read, which is the manifest's or an earlier one.
+/// Hands out each click that was held back for a table of clicks when the manifest was written: with its partition and
+/// offset, its time, and the epoch in which it was read, which is the manifest's or an earlier one.
 pub fn held_back_clicks(
     checkpoints: &dyn Store,
     manifest: &Manifest,
-    table: Table,
-    mut take: impl FnMut(&ClickRow<'_>),
+    table: ClicksTable,
+    mut take: impl FnMut(ClickCopy<'_>),
 ) -> Result<(), SinkError> {
-    match table {
-        Table::Agg => Err(not_ours(table.name())),
-        Table::Late | Table::Raw => each_chunk::<ClickChunk>(checkpoints, manifest, table, |chunk| {
-            chunk.clicks().for_each(|row| take(&row));
-        }),
-    }
+    let with_reason = table == ClicksTable::Late;
+    each_chunk::<ClickChunk>(checkpoints, manifest, table.table(), |chunk| {
+        chunk.copies(with_reason).for_each(&mut take);
+    })
 }
 
 /// One block of state is unpacked at a time.
@@ -72,7 +70,7 @@ mod tests {
     use weir_checkpoints::{
         Attempt, Epoch, FORMAT_VERSION, GroupSet, Offset, PartWriter, PartitionId, Sequence, StatePart, WorkerIndex,
     };
-    use weir_dataflow::{Carried, Click, Cut, LateReason, Row, SinkFactory, WorkerContext};
+    use weir_dataflow::{Carried, Click, ClickRow, Cut, LateReason, Row, SinkFactory, WorkerContext};
 
     use super::*;
     use crate::delta::{DeltaConfig, DeltaSink};
@@ -143,11 +141,12 @@ mod tests {
 
     #[test]
     fn clicks_that_wait_are_handed_out_with_where_and_when_they_were_read() {
-        for table in [Table::Raw, Table::Late] {
+        for table in [ClicksTable::Archive, ClicksTable::Late] {
             let store = MemoryStore::new();
-            let manifest = manifest(&store, table);
+            let manifest = manifest(&store, table.table());
             let mut found: Vec<Place> = Vec::new();
-            let take = |row: &ClickRow<'_>| {
+            let take = |row: ClickCopy<'_>| {
+                assert_eq!(row.reason, (table == ClicksTable::Late).then_some("late"));
                 found.push((row.partition.0, row.offset.0, row.epoch.0, row.click.event_time_ms()));
             };
             held_back_clicks(&store, &manifest, table, take).unwrap();
@@ -156,9 +155,8 @@ mod tests {
                 (partition, offset, epoch, time_ms)
             });
             assert_eq!(found, expect);
-            let other = if table == Table::Raw { Table::Late } else { Table::Raw };
+            let other = if table == ClicksTable::Archive { ClicksTable::Late } else { ClicksTable::Archive };
             held_back_clicks(&store, &manifest, other, |_| panic!("it holds nothing back")).unwrap();
-            assert!(held_back_clicks(&store, &manifest, Table::Agg, |_| {}).is_err());
         }
     }
 
@@ -166,7 +164,7 @@ mod tests {
     fn state_that_is_gone_or_damaged_is_an_error() {
         let store = MemoryStore::new();
         let manifest = manifest(&store, Table::Raw);
-        let read = || held_back_clicks(&store, &manifest, Table::Raw, |_| {});
+        let read = || held_back_clicks(&store, &manifest, ClicksTable::Archive, |_| {});
         read().unwrap();
         let mut bytes = store.get("part").unwrap().unwrap();
         *bytes.last_mut().unwrap() ^= 1;

@@ -1,82 +1,152 @@
-//! The files that make up a table now.
+//! The files that make up a table now: what its log adds, minus what it removes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::Value;
 use weir_checkpoints::{Manifest, Store};
 use weir_dataflow::SinkError;
 
-use super::actions::Add;
-use super::checkpoint;
+use super::actions::{Action, Add};
 use super::commit::add_of;
 use super::details::HASH_TAG;
-use super::log::Log;
-use super::refused;
+use super::log::{PROTOCOL, newest_checkpoint};
+use super::read::{AHEAD, plain_path, read_versions};
+use super::{checkpoint, refused};
 
-/// A table at its newest version.
-#[derive(Debug, Default)]
-pub(super) struct LiveTable {
-    /// Its data files, by name.
-    pub(super) files: BTreeMap<String, LiveFile>,
-}
-
-/// A data file, as the log knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A data file, as the log describes it.
+#[derive(Debug, Clone)]
 pub(super) struct LiveFile {
+    /// Its whole name in the store.
+    pub(super) name: Arc<str>,
     pub(super) size_bytes: u64,
-    pub(super) partition: BTreeMap<String, Option<String>>,
-    /// SHA-256 in hex, if the writer has noted it.
-    pub(super) sha256: Option<String>,
-    /// Its rows; 0 where the log does not say.
-    pub(super) rows: u64,
+    /// A manifest lists it, and the log does not have it yet.
+    pub(super) is_pending: bool,
+    add: Add,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stats {
-    num_records: u64,
+/// The log's statistics. Bounds of texts may be shortened.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Stats {
+    num_records: Option<u64>,
+    pub(super) min_values: BTreeMap<String, Value>,
+    pub(super) max_values: BTreeMap<String, Value>,
 }
 
 impl LiveFile {
+    /// The value of a partition column.
+    pub(super) fn partition(&self, column: &str) -> Option<&str> {
+        self.add.partition_values.get(column)?.as_deref()
+    }
+
+    /// SHA-256 in hex, if the writer has noted it.
+    pub(super) fn sha256(&self) -> Option<&str> {
+        self.add.tags.as_ref()?.get(HASH_TAG)?.as_deref()
+    }
+
+    /// Its rows; none where the log does not say.
+    pub(super) fn rows(&self) -> Option<u64> {
+        self.stats().num_records
+    }
+
     /// The epoch at whose end it was written, by its name; none of a file that another writer has named.
-    pub(super) fn epoch(name: &str) -> Option<u64> {
-        let (_, file) = name.rsplit_once('/')?;
+    pub(super) fn epoch(&self) -> Option<u64> {
+        let (_, file) = self.name.rsplit_once('/')?;
         file.strip_prefix("part-")?.split('-').next()?.parse().ok()
     }
+
+    /// What the log says of its values; what is not understood says nothing.
+    pub(super) fn stats(&self) -> Stats {
+        self.add.stats.as_deref().and_then(|stats| serde_json::from_str(stats).ok()).unwrap_or_default()
+    }
+}
+
+/// A table as its log has it.
+#[derive(Default)]
+pub(super) struct LiveTable {
+    /// None before its first version: there is no such table.
+    version: Option<u64>,
+    files: BTreeMap<String, LiveFile>,
 }
 
 impl LiveTable {
-    /// Reads the log; a table that does not exist has no files.
-    pub(super) fn read(store: &Arc<dyn Store>, table: &'static str) -> Result<Self, SinkError> {
-        let log = Log::open(Arc::clone(store), table, "")?;
-        let Some(version) = log.version else { return Ok(Self::default()) };
-        let state = checkpoint::replay(&log, version)?;
-        let files = state.adds.into_values().map(|add| file(table, add)).collect::<Result<_, SinkError>>()?;
-        Ok(Self { files })
-    }
-
-    /// Adds the files that a manifest lists: they are committed after it, and may not be in the log yet.
-    pub(super) fn with_files_of(mut self, table: &'static str, manifest: &Manifest) -> Result<Self, SinkError> {
-        for output in manifest.outputs.iter().filter(|output| output.sink == table) {
-            let (name, live) = file(table, add_of(output, manifest.written_ms)?)?;
-            self.files.entry(name).or_insert(live);
+    /// Reads the log to its end; the manifest's files for this table are there in any case.
+    pub(super) fn read(store: &dyn Store, table: &str, manifest: Option<&Manifest>) -> Result<Self, SinkError> {
+        let mut live = Self::default();
+        if let Some(files) = newest_checkpoint(store, table)? {
+            let actions = checkpoint::read(store, table, &files, &["protocol", "add"])?;
+            live.apply(table, files.version, actions)?;
         }
-        Ok(self)
+        live.follow(store, table)?;
+        let outputs = manifest.into_iter().flat_map(|manifest| {
+            let outputs = manifest.outputs.iter().filter(|output| output.sink == table);
+            outputs.map(|output| add_of(output, manifest.written_ms))
+        });
+        for add in outputs {
+            let add = add?;
+            if !live.files.contains_key(&add.path) {
+                live.add(table, add, true)?;
+            }
+        }
+        Ok(live)
     }
-}
 
-fn file(table: &str, add: Add) -> Result<(String, LiveFile), SinkError> {
-    let unfit = |what: &str| refused(table, format!("its log has a file `{}` {what}", add.path));
-    let path = percent_decode_str(&add.path).decode_utf8().map_err(|_| unfit("whose name is no text"))?;
-    if path.starts_with('/') || path.contains("://") || path.split('/').any(|part| part == "..") {
-        return Err(unfit("outside its folder"));
+    /// Whether there is such a table.
+    pub(super) fn exists(&self) -> bool {
+        self.version.is_some()
     }
-    let name = format!("{table}/{path}");
-    let size_bytes = u64::try_from(add.size).map_err(|_| unfit("of no possible size"))?;
-    let sha256 = add.tags.as_ref().and_then(|tags| tags.get(HASH_TAG).cloned().flatten());
-    let rows = add.stats.as_deref().and_then(|stats| serde_json::from_str::<Stats>(stats).ok());
-    let rows = rows.map_or(0, |stats| stats.num_records);
-    Ok((name, LiveFile { size_bytes, partition: add.partition_values.clone(), sha256, rows }))
+
+    /// Its data files, in the order of their names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &LiveFile> {
+        self.files.values()
+    }
+
+    /// All rows, where every file says how many it has.
+    pub(super) fn rows(&self) -> Option<u64> {
+        self.files().map(LiveFile::rows).sum()
+    }
+
+    fn follow(&mut self, store: &dyn Store, table: &str) -> Result<(), SinkError> {
+        let mut ahead = 1;
+        loop {
+            let next = self.version.map_or(0, |version| version + 1);
+            for (version, actions) in (next..).zip(read_versions(store, table, next, ahead)?) {
+                // A gap is the end: versions behind it cannot be there yet.
+                let Some(actions) = actions else { return Ok(()) };
+                self.apply(table, version, actions)?;
+            }
+            ahead = AHEAD;
+        }
+    }
+
+    fn apply(&mut self, table: &str, version: u64, actions: Vec<Action>) -> Result<(), SinkError> {
+        for action in actions {
+            if let Some(protocol) = action.protocol.filter(|new| new.min_reader_version > PROTOCOL.min_reader_version) {
+                let reason = format!(
+                    "version {version} of its log asks for reader protocol {}, this reader knows {}; turn the features \
+                     off that another writer turned on",
+                    protocol.min_reader_version, PROTOCOL.min_reader_version
+                );
+                return Err(refused(table, reason));
+            }
+            if let Some(remove) = action.remove {
+                self.files.remove(&remove.path);
+            }
+            if let Some(add) = action.add {
+                self.add(table, add, false)?;
+            }
+        }
+        self.version = Some(version);
+        Ok(())
+    }
+
+    fn add(&mut self, table: &str, add: Add, is_pending: bool) -> Result<(), SinkError> {
+        let unfit = |what: &str| refused(table, format!("its log has a file `{}` {what}; repair the log", add.path));
+        let name = format!("{table}/{}", plain_path(&add.path).map_err(unfit)?).into();
+        let size_bytes = u64::try_from(add.size).map_err(|_| unfit("of no possible size"))?;
+        self.files.insert(add.path.clone(), LiveFile { name, size_bytes, is_pending, add });
+        Ok(())
+    }
 }

@@ -53,7 +53,10 @@ use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerCont
 pub use self::billing::{BilledAd, BillingTable, CorrectedAd, DayFiles, billed, commit_day, corrected};
 pub use self::day::{DayArchive, DayRange, Excluded};
 pub use self::held_back::{held_back, held_back_clicks};
-pub use self::read::{DeltaReader, DeltaReaderLimits, ReadError, ReadFigures, TableVersion};
+pub use self::read::{
+    AdTrace, ClickCopy, ClicksOf, ClicksTable, DeltaReader, DeltaReaderLimits, LedgerOf, LedgerRow, ReadError,
+    ReadFigures, TableVersion, TraceError, TracedFile, TracedWindow, WindowsOf,
+};
 pub use self::restoring::Restoring;
 pub use self::table::Table;
 

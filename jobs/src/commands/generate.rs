@@ -272,7 +272,7 @@ fn duration_ms(text: &str) -> Result<u64, String> {
 }
 
 /// RFC 3339, or unix time in seconds or milliseconds.
-fn time_ms(text: &str) -> Result<i64, String> {
+pub(super) fn time_ms(text: &str) -> Result<i64, String> {
     if let Ok(number) = text.parse::<i64>() {
         return Ok(if number < 100_000_000_000 { number * 1000 } else { number });
     }

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod checkpoints;
 pub(crate) mod clickhouse;
+pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 mod ingest_wiring;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args, output),
         Command::Checkpoints(command) => checkpoints::run(&command, output),
         Command::Clickhouse(command) => clickhouse::run(&command, output),
+        Command::Explain(args) => explain::run(&args, output),
         Command::Generate(args) => generate::run(&args, output),
         Command::Ingest(args) => ingest::run(&args, output),
         Command::Reconcile(args) => reconcile::run(&args, output),

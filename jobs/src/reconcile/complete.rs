@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use weir_checkpoints::{Manifest, Store};
-use weir_connectors::delta::{Table, held_back, held_back_clicks};
+use weir_connectors::delta::{ClicksTable, held_back, held_back_clicks};
 use weir_dataflow::Window;
 
 use super::calendar::LocalDay;
@@ -58,11 +58,11 @@ fn unread(until_ms: i64, time: &TimeConfig, manifest: &Manifest) -> Vec<String> 
 /// Rows that wait for a file of useful size are in no table.
 fn held(day: &LocalDay, margin_ms: i64, manifest: &Manifest, checkpoints: &dyn Store) -> Result<Vec<String>> {
     let mut waiting: BTreeMap<String, u64> = BTreeMap::new();
-    for table in [Table::Raw, Table::Late] {
+    for (table, name) in [(ClicksTable::Archive, "clicks_raw"), (ClicksTable::Late, "clicks_late")] {
         held_back_clicks(checkpoints, manifest, table, |row| {
             let time_ms = row.click.event_time_ms();
             if (day.start_ms - margin_ms..day.end_ms + margin_ms).contains(&time_ms) {
-                let place = format!("partition {} for {}", row.partition, table.name());
+                let place = format!("partition {} for {name}", row.partition);
                 *waiting.entry(place).or_default() += 1;
             }
         })?;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use weir_checkpoints::{Manifest, Names, Store};
-use weir_connectors::delta::{Table, held_back_clicks};
+use weir_connectors::delta::{ClicksTable, held_back_clicks};
 use weir_dataflow::SinkError;
 
 use super::chain::newest;
@@ -59,7 +59,7 @@ impl Stand {
             .with_context(|| format!("job {} has no checkpoint: it has not committed anything yet", names.job()))?;
         let mut rule = Rule::new("what the newest checkpoint holds back for the tables can be read");
         let mut held = BTreeMap::new();
-        for table in [Table::Late, Table::Raw] {
+        for (table, name) in [(ClicksTable::Late, "clicks_late"), (ClicksTable::Archive, "clicks_raw")] {
             let clicks = match HeldClicks::read(store, &manifest, table) {
                 Ok(clicks) => {
                     rule.check(true, String::new);
@@ -70,14 +70,14 @@ impl Stand {
                     HeldClicks::default()
                 }
             };
-            held.insert(table.name(), clicks);
+            held.insert(name, clicks);
         }
         Ok(Self { manifest, hash, held, readable: rule.done() })
     }
 }
 
 impl HeldClicks {
-    fn read(store: &dyn Store, manifest: &Manifest, table: Table) -> Result<Self, SinkError> {
+    fn read(store: &dyn Store, manifest: &Manifest, table: ClicksTable) -> Result<Self, SinkError> {
         let mut clicks = Self::default();
         held_back_clicks(store, manifest, table, |row| {
             let (partition, offset) = (row.partition.0, row.offset.0);

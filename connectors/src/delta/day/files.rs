@@ -1,7 +1,5 @@
 //! Which files have rows of the day.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, NaiveDate};
 use weir_checkpoints::{Manifest, Store};
 use weir_dataflow::{SinkError, Window};
@@ -17,25 +15,24 @@ const HOUR_MS: i64 = 3_600_000;
 #[derive(Debug, Clone)]
 pub(super) struct FileOf {
     pub(super) table: Table,
-    pub(super) name: String,
     pub(super) live: LiveFile,
 }
 
 /// In the order of tables and names.
-pub(super) fn find(store: &Arc<dyn Store>, range: DayRange, manifest: &Manifest) -> Result<Vec<FileOf>, SinkError> {
+pub(super) fn find(store: &dyn Store, range: DayRange, manifest: &Manifest) -> Result<Vec<FileOf>, SinkError> {
     let mut files = Vec::new();
     let around = (range.start_ms - range.margin_ms, range.end_ms + range.margin_ms);
     for (table, (from_ms, until_ms)) in
         [(Table::Raw, around), (Table::Late, around), (Table::Agg, (range.start_ms, range.end_ms))]
     {
-        for (name, live) in LiveTable::read(store, table.name())?.with_files_of(table.name(), manifest)?.files {
+        for live in LiveTable::read(store, table.name(), Some(manifest))?.files() {
             // The table may be ahead of the manifest.
-            if LiveFile::epoch(&name).is_some_and(|epoch| epoch > manifest.epoch.0) {
+            if live.epoch().is_some_and(|epoch| epoch > manifest.epoch.0) {
                 continue;
             }
-            let Some((first_ms, length_ms)) = span(table, &name, &live)? else { continue };
+            let Some((first_ms, length_ms)) = span(table, live)? else { continue };
             if first_ms < until_ms && first_ms + length_ms > from_ms {
-                files.push(FileOf { table, name, live });
+                files.push(FileOf { table, live: live.clone() });
             }
         }
     }
@@ -45,7 +42,7 @@ pub(super) fn find(store: &Arc<dyn Store>, range: DayRange, manifest: &Manifest)
 /// A worker's files: the largest first, each to the worker that has the least.
 pub(super) fn dealt(files: &[FileOf], worker: usize, workers: usize) -> Vec<FileOf> {
     let mut by_size: Vec<&FileOf> = files.iter().collect();
-    by_size.sort_by_key(|file| (std::cmp::Reverse(file.live.size_bytes), &file.name));
+    by_size.sort_by_key(|file| (std::cmp::Reverse(file.live.size_bytes), &file.live.name));
     let mut bytes = vec![0_u64; workers.max(1)];
     let mut mine = Vec::new();
     for file in by_size {
@@ -59,8 +56,8 @@ pub(super) fn dealt(files: &[FileOf], worker: usize, workers: usize) -> Vec<File
 }
 
 /// When a file's partition starts, and how long it is; none of windows that are not counted from.
-fn span(table: Table, name: &str, live: &LiveFile) -> Result<Option<(i64, i64)>, SinkError> {
-    let value = |column: &str| live.partition.get(column).and_then(Option::as_deref);
+fn span(table: Table, live: &LiveFile) -> Result<Option<(i64, i64)>, SinkError> {
+    let (value, name) = (|column: &str| live.partition(column), &live.name);
     let unfit = || refused(table.name(), format!("its log has a file `{name}` without a partition that is understood"));
     if table == Table::Agg && value("window") != Some(Window::OneMinute.as_str()) {
         return Ok(None);

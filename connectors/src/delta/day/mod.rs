@@ -50,7 +50,7 @@ pub struct DayArchive {
 impl DayArchive {
     /// Finds the files that hold all rows up to a manifest, but for those that it holds back. Later ones are not looked at.
     pub fn open(store: Arc<dyn Store>, range: DayRange, manifest: &Manifest) -> Result<Self, SinkError> {
-        let files = Arc::new(find(&store, range, manifest)?);
+        let files = Arc::new(find(store.as_ref(), range, manifest)?);
         Ok(Self { store, epoch: manifest.epoch.0, files, excluded: None })
     }
 
@@ -65,8 +65,8 @@ impl DayArchive {
     pub fn fingerprint(&self) -> String {
         let mut text = String::new();
         for file in self.files.iter() {
-            let hash = file.live.sha256.as_deref().unwrap_or("-");
-            text.push_str(&format!("{} {} {hash}\n", file.name, file.live.size_bytes));
+            let hash = file.live.sha256().unwrap_or("-");
+            text.push_str(&format!("{} {} {hash}\n", file.live.name, file.live.size_bytes));
         }
         content_hash(text.as_bytes())
     }
@@ -75,7 +75,7 @@ impl DayArchive {
     #[must_use]
     pub fn rows(&self) -> u64 {
         let archived = self.files.iter().filter(|file| file.table == Table::Raw);
-        archived.map(|file| file.live.rows).sum()
+        archived.filter_map(|file| file.live.rows()).sum()
     }
 }
 

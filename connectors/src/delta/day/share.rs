@@ -30,7 +30,7 @@ pub(super) struct Share {
 /// A file that is being read.
 struct OpenFile {
     table: Table,
-    name: String,
+    name: Arc<str>,
     bytes: Bytes,
     rows: ParquetRecordBatchReader,
     /// Whether all columns are read that a click without an id is known by.
@@ -47,7 +47,7 @@ impl Share {
 
     /// The next file with rows, checked against the log.
     fn open_next(&self, file: &FileOf) -> Result<OpenFile, ArchiveError> {
-        let name = &file.name;
+        let name = file.live.name.as_ref();
         let wrong = |reason: String| wrong(name, reason);
         let bytes = self.store.get(name).map_err(|error| wrong(error.to_string()))?;
         let bytes = bytes.ok_or_else(|| wrong("it is missing; bring it back from a copy".to_owned()))?;
@@ -55,9 +55,9 @@ impl Share {
             let (found, expected) = (bytes.len(), file.live.size_bytes);
             return Err(wrong(format!("it has {found} bytes instead of {expected}; bring it back from a copy")));
         }
-        if let Some(expected) = &file.live.sha256 {
+        if let Some(expected) = file.live.sha256() {
             let found = content_hash(&bytes);
-            if found != *expected {
+            if found != expected {
                 return Err(wrong(format!(
                     "its SHA-256 is {found}, the table's log has {expected}: it was changed after it was written; bring it \
                      back from a copy"
@@ -100,8 +100,8 @@ impl OpenFile {
         if file.table == Table::Late {
             columns.push(OF_LATE);
         }
-        let rows = rows(&bytes, &columns, done).map_err(|reason| wrong(&file.name, reason))?;
-        Ok(Self { table: file.table, name: file.name.clone(), bytes, rows, whole, done })
+        let rows = rows(&bytes, &columns, done).map_err(|reason| wrong(&file.live.name, reason))?;
+        Ok(Self { table: file.table, name: Arc::clone(&file.live.name), bytes, rows, whole, done })
     }
 
     /// Hands out a batch; false at the end.

@@ -83,27 +83,37 @@ impl Source<'_> {
     }
 
     fn values<T: DataType>(&self, chunk: &ChunkIndex) -> Result<Vec<Option<T::T>>, ParquetError> {
-        let pages = Pages::of(chunk, self.group.rows, self.parts.clone());
-        let descriptor = chunk.chunk.column_descr_ptr();
-        let nullable = descriptor.max_def_level() > 0;
-        let mut reader = ColumnReaderImpl::<T>::new(descriptor, Box::new(pages));
-        let (mut values, mut levels) = (Vec::new(), Vec::new());
-        let mut row = 0;
-        for range in self.selection {
-            let skipped = reader.skip_records(range.start - row)?;
-            let levels = Some(&mut levels).filter(|_| nullable);
-            let (read, _, _) = reader.read_records(range.len(), levels, None, &mut values)?;
-            if (skipped, read) != (range.start - row, range.len()) {
-                return Err(ParquetError::EOF("it has fewer rows than its footer says".to_owned()));
-            }
-            row = range.end;
-        }
-        if !nullable {
-            return Ok(values.into_iter().map(Some).collect());
-        }
-        let mut values = values.into_iter();
-        Ok(levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
+        values::<T>(chunk, self.group.rows, self.parts, self.selection)
     }
+}
+
+/// The values of a column at the selected rows of a row group with so many rows.
+pub(super) fn values<T: DataType>(
+    chunk: &ChunkIndex,
+    rows: usize,
+    parts: &Arc<Parts>,
+    selection: &[Range<usize>],
+) -> Result<Vec<Option<T::T>>, ParquetError> {
+    let pages = Pages::of(chunk, rows, parts.clone());
+    let descriptor = chunk.chunk.column_descr_ptr();
+    let nullable = descriptor.max_def_level() > 0;
+    let mut reader = ColumnReaderImpl::<T>::new(descriptor, Box::new(pages));
+    let (mut values, mut levels) = (Vec::new(), Vec::new());
+    let mut row = 0;
+    for range in selection {
+        let skipped = reader.skip_records(range.start - row)?;
+        let levels = Some(&mut levels).filter(|_| nullable);
+        let (read, _, _) = reader.read_records(range.len(), levels, None, &mut values)?;
+        if (skipped, read) != (range.start - row, range.len()) {
+            return Err(ParquetError::EOF("it has fewer rows than its footer says".to_owned()));
+        }
+        row = range.end;
+    }
+    if !nullable {
+        return Ok(values.into_iter().map(Some).collect());
+    }
+    let mut values = values.into_iter();
+    Ok(levels.into_iter().map(|level| if level > 0 { values.next() } else { None }).collect())
 }
 
 fn whole<T>(column: Column, values: Vec<Option<T>>) -> Result<Vec<T>, ParquetError> {

@@ -1,5 +1,7 @@
 //! What the log says of a data file.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, NaiveDate};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -18,7 +20,7 @@ pub(super) type Partition = (Window, u32);
 #[derive(Debug)]
 pub(super) struct DataFile {
     /// Its whole name in the store.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     pub(super) size_bytes: u64,
     /// Stands for its contents: a name may come again only in a table that was begun anew.
     pub(super) identity: u128,
@@ -55,7 +57,7 @@ impl DataFile {
         let stats = add.stats.as_deref().and_then(|stats| serde_json::from_str::<Stats>(stats).ok());
         let (ads, starts_ms) = stats.map(ranges).unwrap_or_default();
         let identity = xxh3_128(format!("{name} {size_bytes} {}", add.modification_time).as_bytes());
-        Ok(((window, day), Self { name, size_bytes, identity, ads, starts_ms }))
+        Ok(((window, day), Self { name: name.into(), size_bytes, identity, ads, starts_ms }))
     }
 
     /// Whether it may have rows that are wanted, by the log's ranges.
@@ -69,11 +71,16 @@ impl DataFile {
 /// The name in the store of a file with this path in the log, where special characters are escaped.
 pub(super) fn name_of(path: &str) -> Result<String, ReadError> {
     let unfit = |what: &str| ReadError::log(format_args!("its log has a file `{path}` {what}"));
-    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| unfit("whose name is no text"))?;
+    Ok(format!("{}/{}", Table::Agg.name(), plain_path(path).map_err(unfit)?))
+}
+
+/// A path of the log, where special characters are escaped, as it is in the store; or what is wrong with it.
+pub(in crate::delta) fn plain_path(path: &str) -> Result<String, &'static str> {
+    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| "whose name is no text")?;
     if decoded.starts_with('/') || decoded.contains("://") || decoded.split('/').any(|part| part == "..") {
-        return Err(unfit("outside its folder"));
+        return Err("outside its folder");
     }
-    Ok(format!("{}/{decoded}", Table::Agg.name()))
+    Ok(decoded.into_owned())
 }
 
 type Ranges = (Option<(String, Option<String>)>, Option<(i64, i64)>);
@@ -84,7 +91,7 @@ fn ranges(stats: Stats) -> Ranges {
     (ads, time(stats.min_values.window_start).zip(time(stats.max_values.window_start)))
 }
 
-fn day_of_date(text: &str) -> Option<u32> {
+pub(super) fn day_of_date(text: &str) -> Option<u32> {
     use chrono::Datelike;
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
     u32::try_from(date.num_days_from_ce().checked_sub(DAYS_BEFORE_1970)?).ok()

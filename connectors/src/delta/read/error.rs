@@ -4,6 +4,7 @@ use parquet::errors::ParquetError;
 use weir_checkpoints::StoreError;
 use weir_dataflow::SinkError;
 
+use super::helpers::CallerGone;
 use crate::delta::table::Table;
 
 /// Why a question could not be answered. There is no answer in part.
@@ -57,6 +58,12 @@ impl From<SinkError> for ReadError {
             SinkError::Failed { action, reason, .. } => Self::Failed { action, reason },
             SinkError::Refused { reason, .. } => Self::Refused { reason },
         }
+    }
+}
+
+impl From<CallerGone> for ReadError {
+    fn from(_: CallerGone) -> Self {
+        Self::Changed
     }
 }
 

@@ -20,7 +20,7 @@ use super::ranges::Parts;
 use super::time_unit::unit_of;
 
 /// Footer, page index and bloom filter mostly lie within this end of a file, so that one read brings them all.
-const END_BYTES: u64 = 64 << 10;
+pub(super) const END_BYTES: u64 = 64 << 10;
 
 /// What a column's description takes beside its place in an index, about.
 const DESCRIPTION_BYTES: usize = 400;
@@ -99,7 +99,7 @@ impl FileIndex {
     }
 
     fn try_read(store: &Arc<dyn Store>, file: &Arc<DataFile>) -> Result<Self, ParquetError> {
-        let end = Parts::end(store, file, END_BYTES)?;
+        let end = Parts::end(store, &file.name, file.size_bytes, END_BYTES)?;
         let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
         let metadata = reader.parse_and_finish(&end)?;
         let groups = metadata.row_groups().iter().enumerate();
@@ -183,7 +183,7 @@ impl GroupIndex {
 }
 
 impl ChunkIndex {
-    fn of(
+    pub(super) fn of(
         chunk: &ColumnChunkMetaData,
         pages: Vec<PageLocation>,
         rows: usize,
@@ -227,11 +227,11 @@ fn check_pages(pages: &[PageLocation], rows: usize, bytes: &Range<u64>) -> Resul
     Err(broken("pages that do not fit into their row group"))
 }
 
-fn broken(what: &str) -> ParquetError {
+pub(super) fn broken(what: &str) -> ParquetError {
     ParquetError::General(format!("its footer has {what}"))
 }
 
-fn bloom_filter(chunk: &ColumnChunkMetaData, end: &Parts) -> Result<Option<Sbbf>, ParquetError> {
+pub(super) fn bloom_filter(chunk: &ColumnChunkMetaData, end: &Parts) -> Result<Option<Sbbf>, ParquetError> {
     if chunk.bloom_filter_length().is_some_and(|length| length <= 0) {
         return Err(broken("a bloom filter of no possible size"));
     }
@@ -243,24 +243,27 @@ fn bloom_filter(chunk: &ColumnChunkMetaData, end: &Parts) -> Result<Option<Sbbf>
 }
 
 /// Bounds in the format's first form do not say in which order.
-fn ad_bounds(statistics: Option<&Statistics>) -> Option<AdBounds> {
+pub(super) fn ad_bounds(statistics: Option<&Statistics>) -> Option<AdBounds> {
     let statistics = statistics.filter(|statistics| !statistics.is_min_max_deprecated())?;
     Some((statistics.min_bytes_opt()?.into(), statistics.max_bytes_opt()?.into()))
 }
 
-fn ad_page_bounds(bounds: &ColumnIndexMetaData) -> Vec<Option<AdBounds>> {
+pub(super) fn ad_page_bounds(bounds: &ColumnIndexMetaData) -> Vec<Option<AdBounds>> {
     let ColumnIndexMetaData::BYTE_ARRAY(bounds) = bounds else { return Vec::new() };
     let pages = bounds.min_values_iter().zip(bounds.max_values_iter());
     pages.map(|(min, max)| Some((min?.into(), max?.into()))).collect()
 }
 
-fn start_bounds(statistics: Option<&Statistics>, descriptor: &ColumnDescriptor) -> Option<(i64, i64)> {
+pub(super) fn start_bounds(statistics: Option<&Statistics>, descriptor: &ColumnDescriptor) -> Option<(i64, i64)> {
     let Statistics::Int64(values) = statistics? else { return None };
     let unit = unit_of(descriptor)?;
     Some((unit.to_ms(*values.min_opt()?), unit.to_ms(*values.max_opt()?)))
 }
 
-fn start_page_bounds(bounds: &ColumnIndexMetaData, descriptor: &ColumnDescriptor) -> Vec<Option<(i64, i64)>> {
+pub(super) fn start_page_bounds(
+    bounds: &ColumnIndexMetaData,
+    descriptor: &ColumnDescriptor,
+) -> Vec<Option<(i64, i64)>> {
     let (ColumnIndexMetaData::INT64(bounds), Some(unit)) = (bounds, unit_of(descriptor)) else { return Vec::new() };
     let pages = bounds.min_values_iter().zip(bounds.max_values_iter());
     pages.map(|(min, max)| Some((unit.to_ms(*min?), unit.to_ms(*max?)))).collect()

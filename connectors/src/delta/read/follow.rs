@@ -23,7 +23,7 @@ use crate::delta::table::Table;
 const TABLE: &str = Table::Agg.name();
 
 /// Versions that are asked for at once while catching up.
-const AHEAD: u64 = 16;
+pub(in crate::delta) const AHEAD: u64 = 16;
 
 /// A version that is this many intervals old is not answered from while the log cannot be read.
 const STALE_INTERVALS: u32 = 10;
@@ -201,7 +201,7 @@ impl LogReader {
         let mut ahead = 1;
         loop {
             let next = self.state.version.number.map_or(0, |number| number + 1);
-            for (version, actions) in (next..).zip(self.read_versions(next, ahead)?) {
+            for (version, actions) in (next..).zip(read_versions(self.store.as_ref(), TABLE, next, ahead)?) {
                 // A gap is the end: versions behind it cannot be there yet.
                 let Some(actions) = actions else { return Ok(found) };
                 self.apply(version, actions)?;
@@ -209,23 +209,6 @@ impl LogReader {
             }
             ahead = AHEAD;
         }
-    }
-
-    fn read_versions(&self, first: u64, count: u64) -> Result<Vec<Option<Vec<Action>>>, SinkError> {
-        let store = self.store.as_ref();
-        if count == 1 {
-            return Ok(vec![read_version(store, TABLE, first)?]);
-        }
-        thread::scope(|scope| {
-            let reads: Vec<_> = (first..first + count)
-                .map(|version| scope.spawn(move || read_version(store, TABLE, version)))
-                .collect();
-            let joined = reads.into_iter().map(|read| match read.join() {
-                Ok(read) => read,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            joined.collect()
-        })
     }
 
     fn apply(&mut self, version: u64, actions: Vec<Action>) -> Result<(), ReadError> {
@@ -263,8 +246,29 @@ impl LogReader {
         let name = name_of(path)?;
         let files = Arc::make_mut(files);
         let before = files.len();
-        files.retain(|file| file.name != name);
+        files.retain(|file| *file.name != *name);
         self.state.files_count -= before - files.len();
         Ok(())
     }
+}
+
+/// Some versions of a table's log, asked for at once; none for each that is not there.
+pub(in crate::delta) fn read_versions(
+    store: &dyn Store,
+    table: &str,
+    first: u64,
+    count: u64,
+) -> Result<Vec<Option<Vec<Action>>>, SinkError> {
+    if count == 1 {
+        return Ok(vec![read_version(store, table, first)?]);
+    }
+    thread::scope(|scope| {
+        let reads: Vec<_> =
+            (first..first + count).map(|version| scope.spawn(move || read_version(store, table, version))).collect();
+        let joined = reads.into_iter().map(|read| match read.join() {
+            Ok(read) => read,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.collect()
+    })
 }

@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::error::ReadError;
-
 /// A helper is worth starting for this many files.
 const FILES_PER_HELPER: usize = 4;
 
 /// Results of a helper that wait for the caller.
 const WAITING_PER_HELPER: usize = 2;
+
+/// What a helper ends with whose caller needs no more; nobody gets to see it.
+pub(super) struct CallerGone;
 
 /// Threads that all queries share.
 pub(super) struct Helpers {
@@ -37,12 +38,12 @@ impl Helpers {
     }
 
     /// Does `work` for every item and gives what it emits to `take`, on the caller's thread; stops at the first error.
-    pub(super) fn run<I: Sync, T: Send>(
+    pub(super) fn run<I: Sync, T: Send, E: From<CallerGone> + Send>(
         &self,
         items: &[I],
-        work: impl Fn(&I, &mut dyn FnMut(T) -> Result<(), ReadError>) -> Result<(), ReadError> + Sync,
-        mut take: impl FnMut(T) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError> {
+        work: impl Fn(&I, &mut dyn FnMut(T) -> Result<(), E>) -> Result<(), E> + Sync,
+        mut take: impl FnMut(T) -> Result<(), E>,
+    ) -> Result<(), E> {
         let taken = self.take(items.len() / FILES_PER_HELPER);
         if taken.count == 0 {
             return items.iter().try_for_each(|item| work(item, &mut take));
@@ -51,10 +52,10 @@ impl Helpers {
         let next_item =
             || if stop.load(Ordering::Relaxed) { None } else { items.get(next.fetch_add(1, Ordering::Relaxed)) };
         let (sender, receiver) = sync_channel(taken.count * WAITING_PER_HELPER);
-        let help = |sender: SyncSender<Result<T, ReadError>>| {
+        let help = |sender: SyncSender<Result<T, E>>| {
             while let Some(item) = next_item() {
                 // The caller drops its end when it needs no more.
-                let sent = work(item, &mut |result| sender.send(Ok(result)).map_err(|_| ReadError::Changed));
+                let sent = work(item, &mut |result| sender.send(Ok(result)).map_err(|_| CallerGone.into()));
                 if let Err(error) = sent {
                     let _ = sender.send(Err(error));
                     return;
@@ -91,12 +92,12 @@ impl Drop for Taken<'_> {
 }
 
 /// The caller's part.
-fn lead<'i, I: 'i, T>(
+fn lead<'i, I: 'i, T, E>(
     next_item: &impl Fn() -> Option<&'i I>,
-    work: &impl Fn(&I, &mut dyn FnMut(T) -> Result<(), ReadError>) -> Result<(), ReadError>,
-    receiver: &Receiver<Result<T, ReadError>>,
-    take: &mut impl FnMut(T) -> Result<(), ReadError>,
-) -> Result<(), ReadError> {
+    work: &impl Fn(&I, &mut dyn FnMut(T) -> Result<(), E>) -> Result<(), E>,
+    receiver: &Receiver<Result<T, E>>,
+    take: &mut impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
     while let Some(item) = next_item() {
         work(item, take)?;
         while let Ok(result) = receiver.try_recv() {

@@ -40,6 +40,7 @@ mod query;
 mod ranges;
 mod scan;
 mod time_unit;
+mod trace;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,10 +48,15 @@ use std::sync::Arc;
 use weir_checkpoints::{Manifest, Store};
 use weir_dataflow::{TopAd, TopQuery, WindowQuery, WindowRow, WindowStats};
 
+pub(super) use self::data_file::plain_path;
 pub use self::error::ReadError;
 pub use self::figures::ReadFigures;
 pub use self::follow::TableVersion;
+pub(super) use self::follow::{AHEAD, read_versions};
 pub use self::limits::DeltaReaderLimits;
+pub use self::trace::{
+    AdTrace, ClickCopy, ClicksOf, ClicksTable, LedgerOf, LedgerRow, TraceError, TracedFile, TracedWindow, WindowsOf,
+};
 
 use self::batch::{Batch, Interner};
 use self::budget::Budget;

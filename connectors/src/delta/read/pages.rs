@@ -156,7 +156,7 @@ impl Pages {
             Encoding::PLAIN if self.nullable => texts_fit(self.kind, values),
             Encoding::PLAIN => plain_fits(self.kind, values, count),
             Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY => self.has_dictionary,
-            Encoding::DELTA_BINARY_PACKED => self.kind == Type::INT64,
+            Encoding::DELTA_BINARY_PACKED => matches!(self.kind, Type::INT32 | Type::INT64),
             Encoding::DELTA_BYTE_ARRAY | Encoding::DELTA_LENGTH_BYTE_ARRAY => self.kind == Type::BYTE_ARRAY,
             _ => false,
         }
@@ -171,7 +171,9 @@ fn damaged() -> ParquetError {
 fn plain_fits(kind: Type, values: &[u8], count: u32) -> bool {
     let mut texts = PlainTexts(values);
     match kind {
-        Type::INT64 => values.len() / 8 >= count as usize,
+        Type::BOOLEAN => values.len() >= (count as usize).div_ceil(8),
+        Type::INT32 | Type::FLOAT => values.len() / 4 >= count as usize,
+        Type::INT64 | Type::DOUBLE => values.len() / 8 >= count as usize,
         Type::INT96 => values.len() / 12 >= count as usize,
         _ => (0..count).all(|_| texts.next().is_some()),
     }

@@ -56,7 +56,7 @@ pub(super) fn merge(ranges: impl Iterator<Item = Range<usize>>) -> Selection {
     merged
 }
 
-fn intersect(one: &[Range<usize>], other: &[Range<usize>]) -> Selection {
+pub(super) fn intersect(one: &[Range<usize>], other: &[Range<usize>]) -> Selection {
     let mut both = Selection::new();
     let (mut one, mut other) = (one.iter().peekable(), other.iter().peekable());
     while let (Some(a), Some(b)) = (one.peek(), other.peek()) {

@@ -9,8 +9,6 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use weir_checkpoints::Store;
 
-use super::data_file::DataFile;
-
 /// Ranges that are no farther apart are read as one: another read costs more than these bytes.
 const MAX_GAP_BYTES: u64 = 32 << 10;
 
@@ -29,22 +27,35 @@ pub(super) fn coalesce(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 
 /// Parts of a file that were read; with a store, whatever else is asked for is read when it is.
 pub(super) struct Parts {
-    file: Arc<DataFile>,
+    size_bytes: u64,
+    name: Arc<str>,
     parts: Vec<(u64, Bytes)>,
     store: Option<Arc<dyn Store>>,
 }
 
 impl Parts {
     /// Reads ranges, which are coalesced already.
-    pub(super) fn read(store: &dyn Store, file: &Arc<DataFile>, ranges: &[Range<u64>]) -> Result<Self, ParquetError> {
-        let parts = ranges.iter().map(|range| Ok((range.start, read(store, &file.name, range.clone())?)));
-        Ok(Self { file: file.clone(), parts: parts.collect::<Result<_, ParquetError>>()?, store: None })
+    pub(super) fn read(
+        store: &dyn Store,
+        name: &Arc<str>,
+        size_bytes: u64,
+        ranges: &[Range<u64>],
+    ) -> Result<Self, ParquetError> {
+        let parts = ranges.iter().map(|range| Ok((range.start, read(store, name, range.clone())?)));
+        let parts = parts.collect::<Result<_, ParquetError>>()?;
+        Ok(Self { size_bytes, name: Arc::clone(name), parts, store: None })
     }
 
     /// Reads the end of a file, and later what lies before it.
-    pub(super) fn end(store: &Arc<dyn Store>, file: &Arc<DataFile>, end: u64) -> Result<Self, ParquetError> {
-        let range = file.size_bytes.saturating_sub(end)..file.size_bytes;
-        let parts = Self::read(store.as_ref(), file, &[range])?;
+    #[allow(clippy::single_range_in_vec_init, reason = "ranges to read are a list")]
+    pub(super) fn end(
+        store: &Arc<dyn Store>,
+        name: &Arc<str>,
+        size_bytes: u64,
+        end: u64,
+    ) -> Result<Self, ParquetError> {
+        let range = size_bytes.saturating_sub(end)..size_bytes;
+        let parts = Self::read(store.as_ref(), name, size_bytes, &[range])?;
         Ok(Self { store: Some(store.clone()), ..parts })
     }
 
@@ -56,7 +67,7 @@ impl Parts {
     }
 
     fn outside(&self, range: &Range<u64>) -> ParquetError {
-        ParquetError::EOF(format!("it points to bytes {range:?} of a file of {}", self.file.size_bytes))
+        ParquetError::EOF(format!("it points to bytes {range:?} of a file of {}", self.size_bytes))
     }
 }
 
@@ -66,7 +77,7 @@ fn read(store: &dyn Store, name: &str, range: Range<u64>) -> Result<Bytes, Parqu
 
 impl Length for Parts {
     fn len(&self) -> u64 {
-        self.file.size_bytes
+        self.size_bytes
     }
 }
 
@@ -83,12 +94,12 @@ impl ChunkReader for Parts {
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let range = start..start.saturating_add(length as u64);
-        if range.end > self.file.size_bytes {
+        if range.end > self.size_bytes {
             return Err(self.outside(&range));
         }
         match (self.part(&range), &self.store) {
             (Some(bytes), _) => Ok(bytes),
-            (None, Some(store)) => read(store.as_ref(), &self.file.name, range),
+            (None, Some(store)) => read(store.as_ref(), &self.name, range),
             (None, None) => Err(self.outside(&range)),
         }
     }

@@ -205,7 +205,7 @@ impl Piece<'_> {
         let bytes = length(ranges);
         self.budget.take(bytes)?;
         self.scanner.counters.data_bytes.add(bytes as usize);
-        let parts = Parts::read(self.scanner.store.as_ref(), self.file, ranges);
+        let parts = Parts::read(self.scanner.store.as_ref(), &self.file.name, self.file.size_bytes, ranges);
         parts.map(Arc::new).map_err(|error| ReadError::of_file(&self.file.name, error))
     }
 
