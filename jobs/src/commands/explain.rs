@@ -1,11 +1,13 @@
 //! `weir explain`: where a number comes from.
 
 use anyhow::anyhow;
+use chrono::NaiveDate;
 use clap::Args;
 
 use crate::Failure;
 use crate::cli::JobArgs;
 use crate::commands::generate::time_ms;
+use crate::commands::reconcile::reconciler;
 use crate::commands::{load, open_store};
 use crate::config::JobConfig;
 use crate::explain::{Code, Question, Sources, Span, SpanKind, Time, describe, explain};
@@ -18,14 +20,20 @@ pub(crate) struct ExplainArgs {
     #[command(flatten)]
     job: JobArgs,
     /// The ad
-    #[arg(long, value_name = "AD")]
-    ad: String,
+    #[arg(long, value_name = "AD", required_unless_present = "click")]
+    ad: Option<String>,
     /// The window's length
-    #[arg(long, value_enum)]
-    window: SpanKind,
+    #[arg(long, value_enum, required_unless_present = "click")]
+    window: Option<SpanKind>,
     /// An instant within the window: RFC 3339, or unix time
-    #[arg(long, value_name = "TIME", value_parser = event_time_ms)]
-    at: i64,
+    #[arg(long, value_name = "TIME", value_parser = event_time_ms, required_unless_present = "click")]
+    at: Option<i64>,
+    /// Instead of a count, proves that this click is among those that are billed on --date; see weir verify --proof
+    #[arg(long, value_name = "ID", requires = "date", conflicts_with_all = ["ad", "window", "at", "region", "clicks"])]
+    click: Option<String>,
+    /// The closed day of --click
+    #[arg(long, value_name = "DATE", requires = "click")]
+    date: Option<NaiveDate>,
     /// Only clicks of this region
     #[arg(long)]
     region: Option<String>,
@@ -42,6 +50,7 @@ Examples:
   weir explain job.toml --ad ad-00000042 --window 1m --at 2026-11-24T12:03:00Z
   weir explain job.toml --ad ad-00000042 --window 1h --at 1795521600 --clicks --limit 100
   weir explain job.toml --ad ad-00000042 --window 1d --at 2026-11-24T00:00:00Z --region eu-1 --output json
+  weir explain job.toml --click 0b7f3c --date 2026-11-24 > proof.json
 
 Compares the count in the table clicks_agg with the clicks in the archive: how many records there are, which of them are
 copies of the same click, which came too late, when the count grew, and where each click is in the log and in the tables.
@@ -49,14 +58,21 @@ A day (1d) is one of UTC, and the sum of its hours. It reads what the job's newe
 of files that may have the ad.
 Exit codes: 0 the count is explained, 1 it is not, or something could not be read.";
 
+/// A proof recounts the day.
+const PROOF_MEMORY_BYTES: u64 = 2 << 30;
+
 /// Minutes by which the times of copies may differ beyond what the settings say: they are kept by the minute.
 const MINUTE_MS: u64 = 60_000;
 
 pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<(), Failure> {
     let config = load(&args.job)?;
+    if let (Some(click_id), Some(date)) = (&args.click, args.date) {
+        return prove(&config, click_id, date);
+    }
+    let (Some(ad_id), Some(window), Some(at_ms)) = (&args.ad, args.window, args.at) else { return Ok(()) };
     let question = Question {
-        ad_id: args.ad.clone(),
-        span: Span::around(args.window, args.at),
+        ad_id: ad_id.clone(),
+        span: Span::around(window, at_ms),
         region: args.region.clone(),
         clicks: args.clicks,
         limit: args.limit,
@@ -64,9 +80,15 @@ pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<(), Failure> {
     let explanation = explain(&sources(&config)?, &question)?;
     output.print(&explanation, describe)?;
     match explanation.verdict.code {
-        Code::Unexplained => Err(anyhow!("the count of {} is not explained", args.ad).into()),
+        Code::Unexplained => Err(anyhow!("the count of {ad_id} is not explained").into()),
         _ => Ok(()),
     }
+}
+
+/// A proof is for programs, in any case.
+fn prove(config: &JobConfig, click_id: &str, date: NaiveDate) -> Result<(), Failure> {
+    let proof = reconciler(config, PROOF_MEMORY_BYTES)?.prove(date, config.billing.timezone, click_id)?;
+    Ok(Output::Json.print(&proof, |_| String::new())?)
 }
 
 fn sources(config: &JobConfig) -> anyhow::Result<Sources<'_>> {

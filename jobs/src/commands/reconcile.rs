@@ -106,7 +106,7 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
     Err(anyhow!("{open} of {} days cannot be closed yet", reports.len()).into())
 }
 
-fn reconciler(config: &JobConfig, memory_bytes: u64) -> Result<Reconciler, Failure> {
+pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64) -> Result<Reconciler, Failure> {
     Ok(Reconciler {
         job: config.name.clone(),
         checkpoints: open_store(config.checkpoint.url.as_str())?,

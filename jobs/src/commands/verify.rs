@@ -10,6 +10,7 @@ use crate::cli::JobArgs;
 use crate::commands::time_arg::parse_time;
 use crate::commands::{load, open_store};
 use crate::output::{Output, facts, grouped, table};
+use crate::reconcile::DayProof;
 use crate::verify::{Report, Scope, Span, TableRows, Verification, verify};
 use crate::whole_file::write_whole;
 
@@ -17,8 +18,18 @@ use crate::whole_file::write_whole;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct VerifyArgs {
-    #[command(flatten)]
-    job: JobArgs,
+    /// The job file
+    #[arg(value_name = "JOB.toml", required_unless_present = "proof")]
+    job: Option<PathBuf>,
+    /// Sets a key of the job file, before the environment (WEIR_JOB__WORKERS=4) and the file
+    #[arg(short = 'D', value_name = "KEY=VALUE")]
+    definitions: Vec<String>,
+    /// Checks a proof that weir explain --click has written, without any of the job's data
+    #[arg(long, value_name = "FILE", conflicts_with = "job")]
+    proof: Option<PathBuf>,
+    /// With --proof: the root of the day's clicks, as it is known from elsewhere
+    #[arg(long, value_name = "HEX", requires = "proof")]
+    root: Option<String>,
     /// Reads every data file whole: its bytes against the hashes in log and manifests, its rows against the log, and no
     /// record twice
     #[arg(long)]
@@ -46,6 +57,7 @@ Examples:
   weir verify job.toml --files --report audit.json
   weir verify job.toml --files --from 2025-01-15T00:00:00Z --until 2025-01-16T00:00:00Z
   weir verify job.toml --oracle oracle.ndjson
+  weir verify --proof proof.json --root 9f2c41…
 
 Reads the manifests and the Delta tables from their stores. While the job is running, what it has committed so far is
 checked; an oracle says most about a job that has ended. Times are days, RFC 3339, or unix seconds; files are looked
@@ -55,7 +67,11 @@ the log says how many there are. Each rule says how many things it was checked o
 Exit codes: 0 all rules hold, 1 something differs (the first twenty of each kind are named).";
 
 pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
-    let config = load(&args.job)?;
+    if let Some(path) = &args.proof {
+        return check_proof(path, args.root.as_deref(), output);
+    }
+    let job = args.job.clone().unwrap_or_default();
+    let config = load(&JobArgs { job, definitions: args.definitions.clone() })?;
     let checkpoints = open_store(config.checkpoint.url.as_str())?;
     let tables = open_store(config.tables.url.as_str())?;
     let report = verify(&Verification {
@@ -79,6 +95,28 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
     }
     let broken = report.checks.iter().filter(|check| check.broken > 0).count();
     Err(anyhow::anyhow!("job {}: {broken} of {} rules are broken", report.job, report.checks.len()).into())
+}
+
+fn check_proof(path: &Path, root: Option<&str>, output: Output) -> Result<(), Failure> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read --proof {}", path.display()));
+    let proof: DayProof = serde_json::from_slice(&bytes.map_err(Failure::Usage)?)
+        .with_context(|| format!("{} is no proof of weir explain --click", path.display()))?;
+    proof.check(root).with_context(|| format!("{} proves nothing", path.display()))?;
+    let known =
+        if root.is_some() { "the known one" } else { "compare it with what you were told when the day was closed" };
+    Ok(output.print(&proof, |proof| {
+        facts(&[
+            ("proof", "sound".to_owned()),
+            (
+                "click",
+                format!("{} is one of the {} that ", proof.proof.click_id, grouped(proof.proof.clicks))
+                    + &format!("{} is billed for on {} in {}", proof.proof.ad_id, proof.date, proof.timezone),
+            ),
+            ("revision", format!("{}, run {}", proof.revision, proof.run)),
+            ("manifest", proof.manifest_hash.clone()),
+            ("root of clicks", format!("{}: {known}", proof.root)),
+        ])
+    })?)
 }
 
 fn write_report(path: &Path, report: &Report) -> anyhow::Result<()> {

@@ -33,7 +33,7 @@ use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use weir_checkpoints::{
-    ClosedOn, DAY_FORMAT_VERSION, Day, DayRecord, DayTotals, Manifest, Names, OutputPart, Store, content_hash,
+    ClosedOn, DAY_FORMAT_VERSION, Day, DayRecord, DayTotals, Manifest, Names, OutputPart, Sequence, Store, content_hash,
 };
 use weir_connectors::delta::{BillingTable, DayArchive, DayFiles, DayRange, Excluded, billed, commit_day, corrected};
 use weir_dataflow::Layout;
@@ -44,6 +44,7 @@ pub use self::exclude::{ExclusionList, Exclusions};
 pub use self::proof::DayProof;
 pub use self::report::{CorrectionSum, DayReport, DayStatus, WrongWindow};
 use crate::config::TimeConfig;
+use crate::verify::coverage;
 use exclude::merged;
 use ledger::{Before, Ledger};
 
@@ -102,7 +103,11 @@ impl Reconciler {
         let record = Day::read(self.checkpoints.as_ref(), &names, &day.text())?;
         self.finish_last(&record, &day)?;
         let (manifest, manifest_hash) = newest_manifest(self.checkpoints.as_ref(), &names)?;
-        let missing = complete::missing(&day, self.margin_ms, &self.time, &manifest, self.checkpoints.as_ref())?;
+        let mut missing = complete::missing(&day, self.margin_ms, &self.time, &manifest, self.checkpoints.as_ref())?;
+        if missing.is_empty() {
+            let since = closed_before(self.checkpoints.as_ref(), &names, &day.text())?;
+            missing = coverage(&self.job, self.checkpoints.as_ref(), self.tables.as_ref(), since)?;
+        }
         if !missing.is_empty() {
             return Ok(DayReport::waiting(&self.job, &day, &record, missing));
         }
@@ -261,6 +266,14 @@ fn totals(count: &DayCount, corrections: usize) -> DayTotals {
         rows: count.rows,
         corrections: corrections as u64,
     }
+}
+
+/// The manifest that the last day before this one was closed on: the chain was checked up to there.
+fn closed_before(store: &dyn Store, names: &Names, date: &str) -> Result<Option<Sequence>> {
+    let objects = store.list(&names.days())?;
+    let dates = objects.iter().filter_map(|object| names.date_of_record(&object.name));
+    let Some(before) = dates.filter(|earlier| *earlier < date).max() else { return Ok(None) };
+    Ok(Day::read(store, names, before)?.newest().map(|newest| newest.closed_on.sequence))
 }
 
 /// The newest manifest and its hash.

@@ -32,8 +32,8 @@ pub(super) fn newest(store: &dyn Store, names: &Names) -> Result<Option<Hashed>>
 }
 
 impl Chain {
-    /// Reads every manifest that retention has left, up to this one.
-    pub(super) fn read(store: &dyn Store, names: &Names, newest: &Manifest) -> Result<Self> {
+    /// Reads every manifest that retention has left, from `since` up to the newest.
+    pub(super) fn read(store: &dyn Store, names: &Names, since: Option<Sequence>, newest: &Manifest) -> Result<Self> {
         let mut chain = Self { first: newest.sequence, manifests: 0, listed: Listed::default(), checks: Vec::new() };
         let mut rules = Rules::new();
         let mut before: Option<Hashed> = None;
@@ -41,6 +41,9 @@ impl Chain {
         for number in objects.iter().filter_map(|object| names.sequence_of(&object.name)) {
             if number > newest.sequence {
                 break;
+            }
+            if since.is_some_and(|since| number < since) {
+                continue;
             }
             let (manifest, hash) = match get(store, names, number)? {
                 Some(found) => found,

@@ -7,6 +7,7 @@
 //!                        ├─ listed         the same files as in the manifests
 //!                        ├─ files          there, unchanged, with the rows they should have
 //!                        ├─ conservation   clicks in files + held back = clicks read, in each partition
+//!                        ├─ days           billed = streamed + corrections, as the records of closed days say
 //!                        └─ windows        each once, sums of each length = counted   ◀── oracle: every window of every ad
 //! ```
 //!
@@ -16,7 +17,9 @@
 
 mod chain;
 mod conservation;
+mod coverage;
 mod data_file;
+mod days;
 mod delta;
 mod files;
 mod listed;
@@ -34,6 +37,7 @@ use weir_checkpoints::{Manifest, Names, Store, Totals};
 
 use chain::Chain;
 use conservation::Conservation;
+pub use coverage::coverage;
 use delta::DeltaTable;
 use files::{FileRules, Files};
 use listed::Agreement;
@@ -78,7 +82,7 @@ pub fn verify(what: &Verification<'_>) -> Result<Report> {
     let checked_at = instant(Utc::now().timestamp_millis());
     let names = Names::new(what.job);
     let Stand { manifest: newest, hash, mut held, readable } = Stand::read(what.checkpoints, &names)?;
-    let mut chain = Chain::read(what.checkpoints, &names, &newest)?;
+    let mut chain = Chain::read(what.checkpoints, &names, None, &newest)?;
     let mut checks = std::mem::take(&mut chain.checks);
     let mut once = Rule::new("no file is in a table's log twice");
     let tables = open_tables(what, &newest, &chain, &mut once)?;
@@ -115,6 +119,7 @@ pub fn verify(what: &Verification<'_>) -> Result<Report> {
     checks.extend(files.rules.done());
     checks.push(conservation.done());
     checks.push(windows.sums(&newest));
+    checks.extend(days::days(what.job, what.checkpoints, what.tables)?);
     let oracle = what.oracle.map(OracleReader::open).transpose()?;
     if let Some(reader) = &oracle {
         checks.push(totals(reader, &newest, what.late_for_certain));

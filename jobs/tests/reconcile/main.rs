@@ -11,3 +11,4 @@ mod killed;
 mod planted;
 #[path = "../serve/process.rs"]
 mod process;
+mod proofs;
