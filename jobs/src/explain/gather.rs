@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use weir_checkpoints::{Follower, Manifest};
-use weir_connectors::delta::{AdTrace, ClicksOf, ClicksTable, LedgerOf, WindowsOf, held_back, held_back_clicks};
+use weir_connectors::delta::{AdTrace, ClicksOf, ClicksTable, LedgerOf, LedgerRow, WindowsOf, held_back, held_back_clicks};
 use weir_dataflow::{UserSketch, WindowRow};
 
 use super::copies::Copies;
@@ -32,13 +32,15 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
     let late = reading.late(span_ms)?;
     let copies = if sources.archive { Some(reading.archive(span_ms, &late, table.click_count)?) } else { None };
     let reported_late = late.report(question.limit);
+    // Of a window that is open all clicks are told of; there is nothing to compare them with.
+    let counted_ms = if state == State::Open { span_ms } else { &closed_ms };
     let mut evidence = Evidence {
         state,
         table: closed_clicks(&table.rows, &closed_ms),
         held_back: table.held_back_clicks,
         archive: copies
             .as_ref()
-            .map(|copies| Counted { distinct: copies.counted_in(&closed_ms), ..Counted::default() }),
+            .map(|copies| Counted { distinct: copies.counted_in(counted_ms), ..Counted::default() }),
         not_on_time: reported_late.reasons.values().sum(),
     };
     let first_look = evidence.archive.filter(|_| evidence.differs());
@@ -69,10 +71,15 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
         table,
         archive: copies.as_ref().map(|copies| copies.report(question.limit)),
         late: reported_late,
-        corrections: trace.ledger(CORRECTIONS, &day)?,
-        billing: trace.ledger(BILLING, &day)?,
+        corrections: trace.ledger(CORRECTIONS, &day)?.map(by_revision),
+        billing: trace.ledger(BILLING, &day)?.map(by_revision).and_then(|mut rows| rows.pop()),
         clicks: copies.filter(|_| question.clicks).map(Copies::list_of_clicks),
     })
+}
+
+fn by_revision(mut rows: Vec<LedgerRow>) -> Vec<LedgerRow> {
+    rows.sort_by_key(|row| row.get("revision").and_then(serde_json::Value::as_i64));
+    rows
 }
 
 fn newest(sources: &Sources<'_>) -> Result<Manifest> {
