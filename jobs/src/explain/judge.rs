@@ -31,13 +31,6 @@ pub(super) struct Counted {
     pub(super) missing: u64,
 }
 
-impl Evidence {
-    /// Whether table and archive differ, so that more should be looked at.
-    pub(super) fn differs(&self) -> bool {
-        self.state != State::Open && self.archive.is_some_and(|counted| counted.distinct != self.table + self.held_back)
-    }
-}
-
 /// What it comes to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Verdict {

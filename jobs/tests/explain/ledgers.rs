@@ -91,5 +91,10 @@ fn the_ledgers_of_the_day_are_shown_where_there_are_some() {
     let at = START_MS.to_string();
     let output = bench.output(&["explain", "job.toml", "--ad", "ad", "--window", "1d", "--at", &at]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("Corrections of that day") && text.contains("Billed that day") && text.contains("{\"0\":[[3,9]]}"), "{text}");
+    assert!(
+        text.contains("Corrections of that day")
+            && text.contains("Billed that day")
+            && text.contains("{\"0\":[[3,9]]}"),
+        "{text}"
+    );
 }
