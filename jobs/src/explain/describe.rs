@@ -21,8 +21,9 @@ pub(crate) fn describe(explanation: &Explanation) -> String {
     }
     sections.extend(of_late(&explanation.late));
     sections.extend(explanation.clicks.as_deref().map(of_clicks));
-    sections.extend(ledger("Billed that day (billing_daily)", explanation.billing.as_deref()));
-    sections.extend(ledger("Corrections of that day (corrections)", explanation.corrections.as_deref()));
+    sections.extend(explanation.billing.as_ref().map(|row| ledger("Billed that day (billing_daily)", &[row])));
+    let corrections = explanation.corrections.as_deref().map(|rows| rows.iter().collect::<Vec<_>>());
+    sections.extend(corrections.map(|rows| ledger("Corrections of that day (corrections)", &rows)));
     sections.join("\n")
 }
 
@@ -58,9 +59,10 @@ fn state(explanation: &Explanation) -> String {
 fn verdict(verdict: &Verdict) -> String {
     let mark = match (verdict.code, verdict.right) {
         (Code::NoClicks, _) => "NO CLICKS",
+        (Code::Explained, _) => "EXPLAINED",
         (Code::Open, _) => "NOT FINAL",
         (_, Some(true)) => "RIGHT",
-        (_, Some(false)) => "WRONG OR NOT EXPLAINED",
+        (_, Some(false)) => "NOT EXPLAINED",
         (_, None) => "CANNOT BE SHOWN",
     };
     let mut text = format!("{mark}  {}\n", verdict.text);
@@ -212,10 +214,9 @@ fn of_clicks(clicks: &[ListedClick]) -> String {
 }
 
 /// Whatever columns a table by day has; the ad is known already.
-fn ledger(title: &str, rows: Option<&[LedgerRow]>) -> Option<String> {
-    let rows = rows?;
+fn ledger(title: &str, rows: &[&LedgerRow]) -> String {
     if rows.is_empty() {
-        return Some(section(title, "  nothing\n"));
+        return section(title, "  none\n");
     }
     let mut names: Vec<&str> = rows.iter().flat_map(|row| row.keys().map(String::as_str)).collect();
     names.sort_unstable();
@@ -223,7 +224,7 @@ fn ledger(title: &str, rows: Option<&[LedgerRow]>) -> Option<String> {
     names.retain(|name| *name != "ad_id");
     let lines =
         rows.iter().map(|row| names.iter().map(|name| row.get(*name).map_or_else(String::new, plain)).collect());
-    Some(section(title, &indented(&table(&names, &[], lines))))
+    section(title, &indented(&table(&names, &[], lines)))
 }
 
 fn plain(value: &Value) -> String {

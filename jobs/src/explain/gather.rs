@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use weir_checkpoints::{Follower, Manifest};
-use weir_connectors::delta::{AdTrace, ClicksOf, ClicksTable, LedgerOf, WindowsOf, held_back, held_back_clicks};
+use weir_connectors::delta::{
+    AdTrace, ClicksOf, ClicksTable, LedgerOf, LedgerRow, WindowsOf, held_back, held_back_clicks,
+};
 use weir_dataflow::{UserSketch, WindowRow};
 
 use super::copies::Copies;
-use super::judge::{Code, Counted, Evidence, judge};
+use super::judge::{Code, Counted, Evidence, Verdict, judge};
 use super::late::Late;
 use super::report::{Checkpoint, Explanation, State, TableCount, WindowFacts};
 use super::span::day_around;
@@ -25,29 +27,23 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
     let manifest = newest(sources)?;
     let trace = AdTrace::new(Arc::clone(&sources.tables), sources.tables_url);
     let reading = Reading { sources, question, manifest: &manifest, trace: &trace };
-    let closed_ms = question.span.closed_part(manifest.closed_until_ms);
-    let state = state(&question.span.time_ms, &closed_ms);
-    let table = reading.table(&closed_ms)?;
     let span_ms = &question.span.time_ms;
+    let closed_ms = question.span.closed_part(manifest.closed_until_ms);
+    let state = state(span_ms, &closed_ms);
+    let table = reading.table(&closed_ms)?;
     let late = reading.late(span_ms)?;
     let copies = if sources.archive { Some(reading.archive(span_ms, &late, table.click_count)?) } else { None };
-    let reported_late = late.report(question.limit);
-    let mut evidence = Evidence {
+    let late = late.report(question.limit);
+    // Of a window that is open all clicks are told of; there is nothing to compare them with.
+    let counted_ms = if state == State::Open { span_ms } else { &closed_ms };
+    let counted = copies.as_ref().map(|copies| copies.counted_in(counted_ms));
+    let evidence = Evidence {
         state,
         table: closed_clicks(&table.rows, &closed_ms),
         held_back: table.held_back_clicks,
-        archive: copies
-            .as_ref()
-            .map(|copies| Counted { distinct: copies.counted_in(&closed_ms), ..Counted::default() }),
-        not_on_time: reported_late.reasons.values().sum(),
+        archive: counted.map(|distinct| Counted { distinct, ..Counted::default() }),
+        not_on_time: late.reasons.values().sum(),
     };
-    let first_look = evidence.archive.filter(|_| evidence.differs());
-    for reach_ms in [sources.time.reach_ms, FARTHEST_MS] {
-        let is_unexplained = judge(&evidence).code == Code::Unexplained;
-        if let Some(counted) = first_look.filter(|_| is_unexplained) {
-            evidence.archive = Some(reading.look_further(counted, &closed_ms, reach_ms)?);
-        }
-    }
     let day = day_around(span_ms.start);
     let day = LedgerOf { ad_id: &question.ad_id, from_ms: day.start, until_ms: day.end };
     Ok(Explanation {
@@ -59,20 +55,29 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
         region: question.region.clone(),
         state,
         closed_part_end_ms: closed_ms.end,
-        checkpoint: Checkpoint {
-            sequence: manifest.sequence.0,
-            epoch: manifest.epoch.0,
-            closed_until_ms: manifest.closed_until_ms,
-            ended: manifest.ended,
-        },
-        verdict: judge(&evidence),
+        checkpoint: checkpoint(&manifest),
+        verdict: reading.verdict(evidence, &closed_ms)?,
         table,
         archive: copies.as_ref().map(|copies| copies.report(question.limit)),
-        late: reported_late,
-        corrections: trace.ledger(CORRECTIONS, &day)?,
-        billing: trace.ledger(BILLING, &day)?,
+        late,
+        corrections: trace.ledger(CORRECTIONS, &day)?.map(by_revision),
+        billing: trace.ledger(BILLING, &day)?.map(by_revision).and_then(|mut rows| rows.pop()),
         clicks: copies.filter(|_| question.clicks).map(Copies::list_of_clicks),
     })
+}
+
+fn checkpoint(manifest: &Manifest) -> Checkpoint {
+    Checkpoint {
+        sequence: manifest.sequence.0,
+        epoch: manifest.epoch.0,
+        closed_until_ms: manifest.closed_until_ms,
+        ended: manifest.ended,
+    }
+}
+
+fn by_revision(mut rows: Vec<LedgerRow>) -> Vec<LedgerRow> {
+    rows.sort_by_key(|row| row.get("revision").and_then(serde_json::Value::as_i64));
+    rows
 }
 
 fn newest(sources: &Sources<'_>) -> Result<Manifest> {
@@ -152,6 +157,18 @@ impl<'a> Reading<'a> {
         let mut copies = Copies::new(self.question, expected);
         self.clicks(ClicksTable::Archive, time_ms, |copy| copies.add(&copy, late))?;
         Ok(copies)
+    }
+
+    /// Judges; where nothing explains a difference, looks further for what does.
+    fn verdict(&self, evidence: Evidence, closed_ms: &Range<i64>) -> Result<Verdict> {
+        let mut verdict = judge(&evidence);
+        for reach_ms in [self.sources.time.reach_ms, FARTHEST_MS] {
+            let unexplained = evidence.archive.filter(|_| verdict.code == Code::Unexplained);
+            let Some(counted) = unexplained else { break };
+            let archive = Some(self.look_further(counted, closed_ms, reach_ms)?);
+            verdict = judge(&Evidence { archive, ..evidence });
+        }
+        Ok(verdict)
     }
 
     /// Copies with other times, and whether the archive is whole.

@@ -38,10 +38,10 @@ pub struct Explanation {
     pub archive: Option<Archive>,
     /// Clicks that do not count because of their time.
     pub late: LateClicks,
-    /// Corrections of the ad's day; none where there is no such table.
+    /// Corrections of the ad's day, in the order of their revisions; none where there is no such table.
     pub corrections: Option<Vec<LedgerRow>>,
-    /// The ad's day as it is billed; none where there is no such table.
-    pub billing: Option<Vec<LedgerRow>>,
+    /// The ad's day as it is billed, by the newest revision.
+    pub billing: Option<LedgerRow>,
     /// The clicks of the window, earliest first, as many as were asked for.
     pub clicks: Option<Vec<ListedClick>>,
 }

@@ -121,6 +121,7 @@ fn windows_that_are_held_back_or_open_are_said_to_be() {
     let open = explain(&bench, "ad", "1m", 19 * 60, &[]);
     check(&open, "open", 0, Some(1), &[]);
     assert_eq!(open["state"], "open");
+    assert!(open["verdict"]["text"].as_str().unwrap().contains("on time so far: 1."), "{open:#}");
     check(&explain(&bench, "ad", "1h", 0, &[]), "open", 0, Some(3), &[]);
 
     bench.run();
@@ -142,6 +143,7 @@ fn a_day_is_compared_as_far_as_its_hours_are_closed() {
     assert_eq!(day["state"], "partly_closed");
     assert_eq!(day["closed_part_end_ms"], (START_S + 3600) * 1000);
     assert_eq!(day["verdict"]["right"], true, "{day:#}");
+    assert!(day["verdict"]["text"].as_str().unwrap().starts_with("Of the hours that are closed so far"), "{day:#}");
     assert_eq!(day["archive"]["distinct"], 2);
 }
 

@@ -70,19 +70,31 @@ fn the_ledgers_of_the_day_are_shown_where_there_are_some() {
 
     corrections(&bench.path().join("tables/corrections"));
     let billing = bench.path().join("tables/billing_daily");
-    commit(
-        &billing,
-        0,
-        &[write(&billing, DAY, "a.parquet", vec![("ad_id", texts(&["another"])), ("click_count", numbers(&[1]))])],
-    );
+    let billed = |ad_id: &str, clicks: i64, revision: i64| {
+        let columns = vec![
+            ("ad_id", texts(&[ad_id])),
+            ("click_count", numbers(&[clicks])),
+            ("status", texts(&["final"])),
+            ("revision", numbers(&[revision])),
+        ];
+        write(&billing, DAY, &format!("{ad_id}-{revision}.parquet"), columns)
+    };
+    commit(&billing, 0, &[billed("another", 7, 1)]);
+    assert_eq!(bench.explain("ad", "1m", START_MS, &[])["billing"], Value::Null);
+    commit(&billing, 1, &[billed("ad", 12, 2), billed("ad", 10, 1)]);
     let explained = bench.explain("ad", "1m", START_MS, &[]);
     assert_eq!(
         explained["corrections"],
         json!([{ "ad_id": "ad", "streamed": 10, "delta": 2, "reason": "late", "offsets": { "0": [[3, 9]] } }])
     );
-    assert_eq!(explained["billing"], json!([]));
+    assert_eq!(explained["billing"], json!({ "ad_id": "ad", "click_count": 12, "status": "final", "revision": 2 }));
     let at = START_MS.to_string();
     let output = bench.output(&["explain", "job.toml", "--ad", "ad", "--window", "1d", "--at", &at]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("Corrections of that day") && text.contains("{\"0\":[[3,9]]}"), "{text}");
+    assert!(
+        text.contains("Corrections of that day")
+            && text.contains("Billed that day")
+            && text.contains("{\"0\":[[3,9]]}"),
+        "{text}"
+    );
 }
