@@ -25,7 +25,7 @@ fn files(bench: &Bench, table: &str) -> Vec<PathBuf> {
 fn a_file_that_is_not_what_it_was_is_named_and_the_day_stays_open() {
     let bench = bench();
     let damages: [(&str, &dyn Fn(Vec<u8>) -> Option<Vec<u8>>, &str); 3] = [
-        ("missing", &|_| None, "it is missing"),
+        ("missing", &|_| None, "is missing"),
         ("truncated", &|bytes| Some(bytes[..bytes.len() / 2].to_vec()), "bytes instead of"),
         (
             "flipped",
