@@ -5,28 +5,30 @@
 //!   archive ─▶ read ─┬─ copies, by click ─▶ arrange ─▶ walk ─┬─ cells that change: repeated, late, invalid ─┐
 //!   late rows ─▶     │   (click, place in the log)           ├─ where they stood in the log ──────────────┐ │
 //!   windows ──▶      │                                       └─ leaves of the proof, by ad ─────────────┐ │ │
-//!                    ├─ cells: copies − streamed, by ad and minute ─────────▶ consolidate ◀───────────┼─┼─┘
+//!                    ├─ cells: copies − streamed, by ad and minute ─────────▶ compare ◀───────────────┼─┼─┘
 //!                    └─ names and users, by ad ───────────────────────────────────────────┐   │       │ │
 //!                                                                                         ▼   ▼       ▼ ▼
 //!                                                                             settle, by ad: one [`AdDay`] each
 //! ```
 //!
 //! Nothing here is shared with the streaming graph but what a click is: its identity and its time. Counts come from
-//! differences that add up: every row of the archive adds one to the cell of its ad and minute, every row that is not the
-//! first of its click takes one away, and what the stream has counted stands beside them. The clicks are counted once more,
-//! one by one, as leaves of the proof; the two must agree.
+//! differences that add up: every row of the archive adds one to its ad and to the cell of its ad and minute, every row that is
+//! not the first of its click takes one away, and what the stream has counted stands beside that. The clicks are counted
+//! once more, one by one, as leaves of the proof; the two must agree.
 //!
 //! - **The first copy in the log is the click**, by epoch, partition and offset. What comes later never changes which one
 //!   it is, so a day that is recounted after more clicks came in only grows.
 //! - A click is invalid if any of its copies is excluded.
 //! - The result depends on the rows alone: not on workers, passes, or the order of files.
-//! - Memory is bounded by passes over ranges of click keys: each pass reads the archive again, and keeps its share.
+//! - Memory is bounded by passes over ranges of click keys: each pass reads the archive again, and keeps its share. The
+//!   time that is tracked is the shard, a sixty-fourth of the keys: a shard is sorted, walked and gone before the next one.
 
 mod input;
 mod merkle;
 mod outcome;
 mod read;
 mod settle;
+mod sort;
 mod tally;
 mod users;
 mod walk;
@@ -64,6 +66,13 @@ pub struct Recount {
     pub archive: Arc<dyn ArchiveFactory>,
     /// How far it is.
     pub progress: Arc<RecountProgress>,
+}
+
+impl Recount {
+    /// The pass that a shard belongs to.
+    pub(crate) const fn pass_of(&self, shard: u32) -> u32 {
+        shard * self.passes / SHARDS
+    }
 }
 
 /// How far a recount is.
@@ -116,11 +125,11 @@ pub fn recount(recount: Recount, layout: Layout) -> Result<Option<DayCount>, Rec
 }
 
 fn build(scope: timely::dataflow::Scope<'_, u32>, recount: &Arc<Recount>, outcome: &Arc<outcome::Outcome>) {
-    let finished_passes = timely::dataflow::operators::probe::Handle::new();
-    let reading = Reading::new(scope, recount, outcome, finished_passes.clone());
+    let walked_shards = timely::dataflow::operators::probe::Handle::new();
+    let reading = Reading::new(scope, recount, outcome, walked_shards.clone());
     let walked = walk::walk(walk::arrange(reading.copies), recount, outcome);
-    let cells = tally::consolidate(scope.concatenate([reading.cells, walked.cells]));
+    let cells = tally::compare(scope.concatenate([reading.cells, walked.cells]));
     let users = users::count(reading.users);
-    let walked_parts = walked.parts.probe_with(&finished_passes);
+    let walked_parts = walked.parts.probe_with(&walked_shards);
     settle(scope.concatenate([reading.parts, walked_parts, cells, users]), recount, outcome);
 }

@@ -1,7 +1,8 @@
 //! Operator `read`: a worker's share of the archive, as changes.
 //!
-//! A pass sends the copies of the clicks in its range of keys; the first one also sends all that needs no range. A pass
-//! starts when the one before it has been walked, so that only one is in memory.
+//! A pass sends the copies of the clicks in its shards, which are ranges of keys and the times of the graph; the first one
+//! also sends all that needs no range. When all of a pass is there, its shards are walked one after the other, and the next
+//! pass starts when that is done.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,7 +19,7 @@ use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 use super::merkle::click_key;
 use super::outcome::Outcome;
 use super::settle::AdPart;
-use super::tally::{Cell, CellChange};
+use super::tally::{Cell, CellChange, CellKey};
 use super::walk::{Copy, CopyUpdate, Kind, shard_of};
 use super::{Archive, ArchiveRow, ArchivedClick, Recount, RecountError, SHARDS, StreamedWindow};
 use crate::{Coupon, LateReason, UserSketch};
@@ -28,8 +29,8 @@ const SEED: u64 = 0x7265_636f_756e_7401;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// How long it waits before it looks again whether a pass was walked.
-const PASS_WAIT: Duration = Duration::from_millis(1);
+/// How long it waits before it looks again whether a shard was walked.
+const SHARD_WAIT: Duration = Duration::from_micros(100);
 
 /// A user of an ad.
 pub(super) type UserUpdate = ((u64, (u64, u64)), u32, i32);
@@ -80,8 +81,8 @@ impl<'scope> Reading<'scope> {
                     held = None;
                     return;
                 }
-                if reader.pass > 0 && walked.less_than(&reader.pass) {
-                    activator.activate_after(PASS_WAIT);
+                if walked.less_than(&reader.shard) {
+                    activator.activate_after(SHARD_WAIT);
                     return;
                 }
                 let done = match reader.step() {
@@ -98,12 +99,12 @@ impl<'scope> Reading<'scope> {
                 users.activate().session(for_users).give_iterator(reader.users.drain(..));
                 parts.activate().session(for_parts).give_iterator(reader.parts.drain(..));
                 if done {
-                    reader.next_pass();
-                    if reader.pass == recount.passes {
+                    reader.next_shard();
+                    if reader.shard == SHARDS {
                         held = None;
                         return;
                     }
-                    all.iter_mut().for_each(|capability| capability.downgrade(&reader.pass));
+                    all.iter_mut().for_each(|capability| capability.downgrade(&reader.shard));
                 }
                 activator.activate();
             }
@@ -121,13 +122,17 @@ struct Reader {
 struct Rows {
     recount: Arc<Recount>,
     worker: usize,
+    /// The shard that is being completed.
+    shard: u32,
     pass: u32,
+    /// Whether all of this pass has been read.
+    is_read: bool,
     read: u64,
     /// The ad of the last row: files are sorted by ad.
     last: (String, u64),
     ads: HashMap<u64, AdSeen>,
-    /// The cell of the last rows: within an ad, they are sorted by time.
-    run: Option<((u64, u32), Cell)>,
+    /// The cell of the last rows, and their number: within an ad, they are sorted by time.
+    run: Option<(CellKey, i32)>,
     copies: Vec<CopyUpdate>,
     cells: Vec<CellChange>,
     users: Vec<UserUpdate>,
@@ -138,6 +143,8 @@ struct Rows {
 struct AdSeen {
     name: Box<str>,
     users: UserSketch,
+    copies: i64,
+    streamed: i64,
 }
 
 impl std::ops::Deref for Reader {
@@ -159,7 +166,9 @@ impl Reader {
         let rows = Rows {
             recount,
             worker,
+            shard: 0,
             pass: 0,
+            is_read: false,
             read: 0,
             last: (String::new(), 0),
             ads: HashMap::new(),
@@ -173,8 +182,11 @@ impl Reader {
         Self { archive, rows }
     }
 
-    /// Reads some rows; true at the end of the pass.
+    /// Reads some rows; true when those of the shard at hand are all there.
     fn step(&mut self) -> Result<bool, RecountError> {
+        if self.rows.is_read {
+            return Ok(true);
+        }
         let before = self.rows.read;
         let rows = &mut self.rows;
         let more = self.archive.read(&mut |row| rows.take(row))?;
@@ -185,12 +197,19 @@ impl Reader {
         if !more && rows.pass == 0 {
             rows.finish_first_pass();
         }
+        rows.is_read = !more;
         Ok(!more)
     }
 
-    fn next_pass(&mut self) {
-        self.rows.pass += 1;
-        self.archive.rewind();
+    /// Turns to the next shard, and reads the archive again where a pass begins with it.
+    fn next_shard(&mut self) {
+        self.rows.shard += 1;
+        let pass = self.rows.recount.pass_of(self.rows.shard);
+        if pass != self.rows.pass && self.rows.shard < SHARDS {
+            self.rows.pass = pass;
+            self.rows.is_read = false;
+            self.archive.rewind();
+        }
     }
 }
 
@@ -212,7 +231,7 @@ impl Rows {
     #[inline]
     fn copy(&mut self, row: &ArchivedClick<'_>, kind: Kind) {
         let time_ms = row.click.event_time_ms();
-        let Recount { start_ms, end_ms, margin_ms, passes, exact_users, .. } = *self.recount;
+        let Recount { start_ms, end_ms, margin_ms, exact_users, .. } = *self.recount;
         if time_ms < start_ms - margin_ms || time_ms >= end_ms + margin_ms {
             return;
         }
@@ -222,7 +241,7 @@ impl Rows {
             && kind == Kind::Archived
             && let Some(minute) = minute
         {
-            self.add_to_run((ad, minute), Cell { copies: 1, ..Cell::default() });
+            self.add_to_run((ad, minute));
             if !row.excluded {
                 self.user(ad, row.click.user_id, exact_users);
             }
@@ -231,23 +250,24 @@ impl Rows {
             Some(click_id) => click_key(click_id),
             None => click_key(&row.click.key().to_click_id()),
         };
-        if shard_of(key) * passes / SHARDS == self.pass {
+        let shard = shard_of(key);
+        if self.recount.pass_of(shard) == self.pass {
             let copy = Copy::new(row, ad, minute, kind);
-            self.copies.push(((key, copy), self.pass, 1));
+            self.copies.push(((key, copy), shard, 1));
         }
     }
 
     fn user(&mut self, ad: u64, user_id: &str, exactly: bool) {
         if exactly {
             let user = xxh3_128_with_seed(user_id.as_bytes(), SEED);
-            self.users.push(((ad, ((user >> 64) as u64, user as u64)), self.recount.passes, 1));
+            self.users.push(((ad, ((user >> 64) as u64, user as u64)), SHARDS, 1));
         } else if let Some(seen) = self.ads.get_mut(&ad) {
             seen.users.update(Coupon::of_user(user_id));
         }
     }
 
     fn streamed(&mut self, window: &StreamedWindow<'_>) {
-        let Recount { start_ms, end_ms, passes, .. } = *self.recount;
+        let Recount { start_ms, end_ms, .. } = *self.recount;
         if !(start_ms..end_ms).contains(&window.start_ms) {
             return;
         }
@@ -258,17 +278,28 @@ impl Rows {
             self.failure.get_or_insert(RecountError::Contradiction(what));
             return;
         };
-        self.cells.push(((ad, minute), passes, Cell { streamed, ..Cell::default() }));
+        self.cells.push((((ad, minute), ()), SHARDS, Cell { streamed, ..Cell::default() }));
+        if let Some(seen) = self.ads.get_mut(&ad) {
+            seen.streamed += window.clicks;
+        }
     }
 
     #[inline]
-    fn add_to_run(&mut self, key: (u64, u32), change: Cell) {
+    fn add_to_run(&mut self, key: CellKey) {
         match &mut self.run {
-            Some((running, cell)) if *running == key => cell.copies += change.copies,
-            run => {
-                let ended = run.replace((key, change));
-                self.cells.extend(ended.map(|(key, cell)| (key, self.recount.passes, cell)));
+            Some((running, copies)) if *running == key => *copies += 1,
+            _ => {
+                self.end_run();
+                self.run = Some((key, 1));
             }
+        }
+    }
+
+    fn end_run(&mut self) {
+        let Some((key, copies)) = self.run.take() else { return };
+        self.cells.push(((key, ()), SHARDS, Cell { to_be_streamed: copies, ..Cell::default() }));
+        if let Some(seen) = self.ads.get_mut(&key.0) {
+            seen.copies += i64::from(copies);
         }
     }
 
@@ -279,7 +310,7 @@ impl Rows {
             return self.last.1;
         }
         let ad = ad_number(ad_id);
-        let new = || AdSeen { name: ad_id.into(), users: UserSketch::new() };
+        let new = || AdSeen { name: ad_id.into(), users: UserSketch::new(), copies: 0, streamed: 0 };
         let known = self.ads.entry(ad).or_insert_with(new);
         if *known.name != *ad_id {
             let error = same_number(&known.name, ad_id);
@@ -292,13 +323,12 @@ impl Rows {
     }
 
     fn finish_first_pass(&mut self) {
-        if let Some((key, cell)) = self.run.take() {
-            self.cells.push((key, self.recount.passes, cell));
-        }
+        self.end_run();
         for (ad, seen) in self.ads.drain() {
             let mut users = Vec::new();
             seen.users.encode(&mut users);
-            self.parts.push(AdPart::Seen { ad, name: seen.name.into(), users });
+            let AdSeen { name, copies, streamed, .. } = seen;
+            self.parts.push(AdPart::Seen { ad, name: name.into(), users, copies, streamed });
         }
         self.last.1 = 0;
         self.parts.push(AdPart::Read { worker: self.worker, rows: self.read });

@@ -12,26 +12,26 @@ use super::merkle::{Node, Tree, hex};
 use super::outcome::{AdDay, Correction, DayCount, OffsetRange, Outcome, Reason, root_of_ads};
 use super::read::same_number;
 use super::tally::AdCells;
-use super::{Recount, RecountError};
+use super::{Recount, RecountError, SHARDS};
 use crate::UserSketch;
 
 /// A part of what is known of an ad.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum AdPart {
-    /// Its name, and the users that a worker has seen, as a sketch.
-    Seen { ad: u64, name: String, users: Vec<u8> },
+    /// Its name, and what a worker has seen of it: users, as a sketch, rows of the archive, and what the stream has counted.
+    Seen { ad: u64, name: String, users: Vec<u8>, copies: i64, streamed: i64 },
     /// Users that no other part counts.
     Users { ad: u64, users: u64 },
-    /// Some of its cells.
-    Cells { ad: u64, sums: AdCells },
+    /// In what its cells differ.
+    Cells { ad: u64, cells: AdCells },
     /// A part of the tree over its clicks.
     Tree { ad: u64, node: Node, clicks: u64 },
     /// A leaf of the ad that was asked for.
     Leaf { ad: u64, node: Node },
     /// Where a click stands that a correction is about.
     Finding { ad: u64, reason: Reason, partition: u32, offset: u64 },
-    /// Where a copy stands that the stream may have counted again.
-    Again { ad: u64, partition: u32, offset: u64 },
+    /// Where a copy stands that is not the first of its click, and whether the stream may have counted it again.
+    Repeated { ad: u64, partition: u32, offset: u64, counts_again: bool },
     /// A worker has read its share to the end. For the first worker.
     Read { worker: usize, rows: u64 },
 }
@@ -46,7 +46,7 @@ impl AdPart {
             | Self::Tree { ad, .. }
             | Self::Leaf { ad, .. }
             | Self::Finding { ad, .. }
-            | Self::Again { ad, .. } => *ad,
+            | Self::Repeated { ad, .. } => *ad,
             Self::Read { .. } => 0,
         }
     }
@@ -66,7 +66,7 @@ pub(super) fn settle(parts: StreamVec<'_, u32, AdPart>, recount: &Arc<Recount>, 
     let workers = parts.scope().worker().peers();
     let (recount, outcome) = (Arc::clone(recount), Arc::clone(outcome));
     let ads = parts.unary_frontier(Exchange::new(AdPart::target), "settle", move |capability, _| {
-        let mut held = Some(capability.delayed(&recount.passes));
+        let mut held = Some(capability.delayed(&SHARDS));
         let mut settling = Settling::default();
         move |(input, frontier), output| {
             input.for_each(|_, parts| parts.drain(..).for_each(|part| settling.add(part)));
@@ -114,6 +114,9 @@ struct Settle {
     name: Option<String>,
     sketch: UserSketch,
     users: u64,
+    copies: i64,
+    repeated: i64,
+    streamed: i64,
     cells: AdCells,
     nodes: Vec<Node>,
     clicks: u64,
@@ -123,11 +126,15 @@ struct Settle {
 
 impl Settling {
     fn add(&mut self, part: AdPart) {
-        use differential_dataflow::difference::Semigroup;
         match part {
-            AdPart::Seen { ad, name, users } => self.seen(ad, name, &users),
+            AdPart::Seen { ad, name, users, copies, streamed } => {
+                let settle = self.ad(ad);
+                settle.copies += copies;
+                settle.streamed += streamed;
+                self.seen(ad, name, &users);
+            }
             AdPart::Users { ad, users } => self.ad(ad).users += users,
-            AdPart::Cells { ad, sums } => self.ad(ad).cells.plus_equals(&sums),
+            AdPart::Cells { ad, cells } => self.ad(ad).cells = cells,
             AdPart::Tree { ad, node, clicks } => {
                 let settle = self.ad(ad);
                 settle.nodes.push(node);
@@ -137,7 +144,13 @@ impl Settling {
             AdPart::Finding { ad, reason, partition, offset } => {
                 note(self.ad(ad).found.entry(reason).or_default(), partition, offset);
             }
-            AdPart::Again { ad, partition, offset } => note(&mut self.ad(ad).again, partition, offset),
+            AdPart::Repeated { ad, partition, offset, counts_again } => {
+                let settle = self.ad(ad);
+                settle.repeated += 1;
+                if counts_again {
+                    note(&mut settle.again, partition, offset);
+                }
+            }
             AdPart::Read { rows, .. } => self.read.push(rows),
         }
     }
@@ -182,8 +195,8 @@ impl Settle {
     /// None of an ad whose every click belongs to another day.
     fn finish(mut self, exact_users: bool) -> Result<Option<AdDay>, String> {
         let ad_id = self.name.take().ok_or("an ad has clicks, but no name")?;
-        let clicks = self.cells.clicks - self.cells.invalid;
-        if self.cells.clicks == 0 && self.cells.streamed == 0 {
+        let clicks = self.copies - self.repeated + self.delta(Reason::InvalidTraffic);
+        if self.copies == self.repeated && self.streamed == 0 {
             return Ok(None);
         }
         if clicks != self.clicks as i64 {
@@ -194,7 +207,7 @@ impl Settle {
         let root = std::mem::take(&mut self.nodes);
         let corrections = self.corrections();
         let day = AdDay {
-            streamed: self.cells.streamed,
+            streamed: self.streamed,
             clicks,
             // A sketch may estimate a user more than there are clicks.
             unique_users: unique_users.min(clicks.unsigned_abs()),
@@ -211,10 +224,10 @@ impl Settle {
     }
 
     fn corrections(&mut self) -> Vec<Correction> {
-        if self.cells.duplicate > 0 {
-            let again = std::mem::take(&mut self.again);
+        let deltas = Reason::ALL.map(|reason| (reason, self.delta(reason)));
+        if self.cells.again > 0 {
             let found = self.found.entry(Reason::Duplicate).or_default();
-            for (partition, range) in again {
+            for (partition, range) in std::mem::take(&mut self.again) {
                 let known = found.entry(partition).or_insert(OffsetRange { clicks: 0, ..range });
                 *known = OffsetRange {
                     first: known.first.min(range.first),
@@ -223,25 +236,21 @@ impl Settle {
                 };
             }
         }
-        let deltas = Reason::ALL.map(|reason| (reason, self.delta(reason)));
         let wanted = deltas.into_iter().filter(|(_, delta)| *delta != 0);
-        wanted
-            .map(|(reason, delta)| Correction {
-                reason,
-                delta,
-                offsets: self.found.remove(&reason).unwrap_or_default(),
-            })
-            .collect()
+        let correction =
+            |(reason, delta)| Correction { reason, delta, offsets: self.found.remove(&reason).unwrap_or_default() };
+        wanted.map(correction).collect()
     }
 
     fn delta(&self, reason: Reason) -> i64 {
+        let found = self.found.get(&reason).into_iter().flat_map(BTreeMap::values);
+        let found: i64 = found.map(|range| range.clicks as i64).sum();
         match reason {
-            Reason::Late => self.cells.late,
-            Reason::Future => self.cells.future,
-            Reason::Duplicate => -self.cells.duplicate,
+            Reason::Late | Reason::Future => found,
+            Reason::Duplicate => -found - self.cells.again,
             Reason::Uncounted => self.cells.uncounted,
             Reason::Overcounted => -self.cells.overcounted,
-            Reason::InvalidTraffic => -self.cells.invalid,
+            Reason::InvalidTraffic => -found,
         }
     }
 }

@@ -6,7 +6,7 @@ use differential_dataflow::operators::arrange::Arranged;
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::trace::cursor::{Cursor, Navigable};
-use differential_dataflow::trace::implementations::ord_neu::{OrdValBatcher, OrdValSpine};
+use differential_dataflow::trace::implementations::ord_neu::{OrdValSpine, VecOrdValBuilder};
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -18,13 +18,14 @@ use super::merkle::{Node, Tree, click_leaf};
 use super::outcome::{Outcome, Reason};
 use super::read::ad_number;
 use super::settle::AdPart;
+use super::sort::{InParts, SortAtOnce};
 use super::tally::{Cell, CellChange};
 use super::{ArchivedClick, Recount, RecountError, SHARDS};
 
 /// The key of a click, see `merkle`.
 pub(super) type Key = (u64, u64);
 
-/// A copy of a click, and the pass it belongs to.
+/// A copy of a click, and its shard: the time at which it is walked.
 pub(super) type CopyUpdate = ((Key, Copy), u32, i32);
 
 type Spine = OrdValSpine<Key, Copy, u32, i32>;
@@ -35,47 +36,70 @@ pub(super) struct Copy {
     epoch: u64,
     partition: u32,
     offset: u64,
-    kind: Kind,
-    excluded: bool,
-    minute: u32,
+    /// Kind, whether it is excluded, and the minute of the day: two bits, one, and the rest.
+    about: u32,
     ad: u64,
 }
 
+// There are as many of them in memory as clicks in a day.
+const _: () = assert!(size_of::<CopyUpdate>() == 56);
+
 /// Which table a row comes from.
-#[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, std::marker::Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Archived,
     Late,
     Future,
 }
 
+const KIND_SHIFT: u32 = 30;
+const EXCLUDED: u32 = 1 << 29;
+const MINUTE: u32 = EXCLUDED - 1;
+
 /// The minute of a copy outside of the day.
-const ANOTHER_DAY: u32 = u32::MAX;
+const ANOTHER_DAY: u32 = MINUTE;
 
 impl Copy {
     #[inline]
     pub(super) fn new(row: &ArchivedClick<'_>, ad: u64, minute: Option<u32>, kind: Kind) -> Self {
-        Self {
-            epoch: row.epoch,
-            partition: row.partition,
-            offset: row.offset,
-            kind,
-            excluded: row.excluded,
-            minute: minute.unwrap_or(ANOTHER_DAY),
-            ad,
-        }
+        let excluded = if row.excluded { EXCLUDED } else { 0 };
+        let minute = minute.unwrap_or(ANOTHER_DAY) & MINUTE;
+        let about = (kind as u32) << KIND_SHIFT | excluded | minute;
+        Self { epoch: row.epoch, partition: row.partition, offset: row.offset, about, ad }
     }
 
     fn place(&self) -> (u64, u32, u64) {
         (self.epoch, self.partition, self.offset)
     }
 
+    fn kind(&self) -> Kind {
+        match self.about >> KIND_SHIFT {
+            0 => Kind::Archived,
+            1 => Kind::Late,
+            _ => Kind::Future,
+        }
+    }
+
+    fn is_excluded(&self) -> bool {
+        self.about & EXCLUDED != 0
+    }
+
     fn cell(&self) -> Option<(u64, u32)> {
-        (self.minute != ANOTHER_DAY).then_some((self.ad, self.minute))
+        let minute = self.about & MINUTE;
+        (minute != ANOTHER_DAY).then_some((self.ad, minute))
     }
 }
 
-/// The range of keys that a click belongs to.
+impl InParts for (Key, Copy) {
+    const PARTS: usize = 16;
+
+    /// By the bits that come after those of the shard.
+    fn part(&self) -> usize {
+        (self.0.0 >> (u64::BITS - SHARDS.ilog2() - Self::PARTS.ilog2())) as usize % Self::PARTS
+    }
+}
+
+/// The range of keys that a click belongs to, which is also when it is walked.
 #[inline]
 pub(super) const fn shard_of(key: Key) -> u32 {
     (key.0 >> (u64::BITS - SHARDS.ilog2())) as u32
@@ -84,7 +108,9 @@ pub(super) const fn shard_of(key: Key) -> u32 {
 /// Brings the copies of each click together, sorted. Nothing of it is kept once it has been walked.
 pub(super) fn arrange<'scope>(copies: StreamVec<'scope, u32, CopyUpdate>) -> Arranged<'scope, TraceAgent<Spine>> {
     let by_shard = Exchange::new(|((key, _), _, _): &CopyUpdate| u64::from(shard_of(*key)));
-    arrange_core(copies, by_shard, "copies of clicks", OrdValBatcher::new)
+    arrange_core(copies, by_shard, "copies of clicks", |_, _| {
+        SortAtOnce::<_, _, VecOrdValBuilder<Key, Copy, u32, i32>>::default()
+    })
 }
 
 /// What the walk finds.
@@ -106,11 +132,10 @@ pub(super) fn walk<'scope>(
     let (parts, parts_stream) = builder.new_output();
     let mut cells = OutputBuilder::<u32, CapacityContainerBuilder<Vec<CellChange>>>::from(cells);
     let mut parts = OutputBuilder::<u32, CapacityContainerBuilder<Vec<AdPart>>>::from(parts);
-    let passes = recount.passes;
     let leaves_of = recount.leaves_of.as_deref().map(ad_number);
     let outcome = Arc::clone(outcome);
     builder.build(move |_capabilities| {
-        let mut walker = Walker { passes, leaves_of, ..Walker::default() };
+        let mut walker = Walker { end: SHARDS, leaves_of, ..Walker::default() };
         move |_frontiers| {
             let (mut cells, mut parts) = (cells.activate(), parts.activate());
             input.for_each(|time, spans| {
@@ -132,7 +157,7 @@ pub(super) fn walk<'scope>(
 
 #[derive(Default)]
 struct Walker {
-    passes: u32,
+    end: u32,
     leaves_of: Option<u64>,
     shard: u32,
     /// The clicks of the shard that count, with their ads.
@@ -177,8 +202,7 @@ impl Walker {
         let Some(first) = copies.first() else { return };
         let on_time = self.on_time(copies);
         if let Some(cell) = first.cell() {
-            if copies.iter().any(|copy| copy.excluded) {
-                self.change(cell, Cell { invalid: 1, ..Cell::default() });
+            if copies.iter().any(Copy::is_excluded) {
                 self.finding(first, Reason::InvalidTraffic);
             } else {
                 self.billed.push((first.ad, key));
@@ -192,7 +216,7 @@ impl Walker {
             && let Some(cell) = counted.cell()
             && counted.cell() != first.cell()
         {
-            self.change(cell, Cell { elsewhere: 1, ..Cell::default() });
+            self.change(cell, Cell { to_be_streamed: 1, ..Cell::default() });
             self.finding(counted, Reason::Duplicate);
         }
         self.later_copies(first, on_time, copies);
@@ -203,8 +227,8 @@ impl Walker {
         let mut found = None;
         for in_place in copies.chunk_by(|a, b| a.place() == b.place()) {
             match in_place {
-                [copy] if copy.kind == Kind::Archived => found = found.or(Some(copy)),
-                [archived, ..] if archived.kind == Kind::Archived => {}
+                [copy] if copy.kind() == Kind::Archived => found = found.or(Some(copy)),
+                [archived, ..] if archived.kind() == Kind::Archived => {}
                 [copy, ..] => self.contradicted(copy, "is in clicks_late, but not in clicks_raw".to_owned()),
                 [] => {}
             }
@@ -213,14 +237,9 @@ impl Walker {
     }
 
     fn not_on_time(&mut self, first: &Copy, cell: (u64, u32), copies: &[Copy]) {
-        let future = copies.iter().any(|copy| copy.place() == first.place() && copy.kind == Kind::Future);
-        if future {
-            self.change(cell, Cell { future: 1, ..Cell::default() });
-            self.finding(first, Reason::Future);
-        } else {
-            self.change(cell, Cell { late: 1, ..Cell::default() });
-            self.finding(first, Reason::Late);
-        }
+        let future = copies.iter().any(|copy| copy.place() == first.place() && copy.kind() == Kind::Future);
+        self.change(cell, Cell { to_be_streamed: -1, ..Cell::default() });
+        self.finding(first, if future { Reason::Future } else { Reason::Late });
     }
 
     fn later_copies(&mut self, first: &Copy, on_time: Option<&Copy>, copies: &[Copy]) {
@@ -228,15 +247,14 @@ impl Walker {
             let [copy, others @ ..] = in_place else { continue };
             let Some(cell) = copy.cell().filter(|_| copy.place() != first.place()) else { continue };
             let counts_again = others.is_empty() && on_time.is_some_and(|counted| counted.epoch < copy.epoch);
-            self.change(cell, Cell { repeated: 1, again: i32::from(counts_again), ..Cell::default() });
-            if counts_again {
-                self.parts.push(AdPart::Again { ad: copy.ad, partition: copy.partition, offset: copy.offset });
-            }
+            self.change(cell, Cell { to_be_streamed: -1, again: i32::from(counts_again), ..Cell::default() });
+            let &Copy { ad, partition, offset, .. } = copy;
+            self.parts.push(AdPart::Repeated { ad, partition, offset, counts_again });
         }
     }
 
     fn change(&mut self, cell: (u64, u32), change: Cell) {
-        self.cells.push((cell, self.passes, change));
+        self.cells.push(((cell, ()), self.end, change));
     }
 
     fn finding(&mut self, copy: &Copy, reason: Reason) {

@@ -29,6 +29,7 @@ mod span;
 mod stand;
 mod windows;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
@@ -40,11 +41,11 @@ use conservation::Conservation;
 pub use coverage::coverage;
 use delta::DeltaTable;
 use files::{FileRules, Files};
-use listed::Agreement;
+use listed::{Agreement, Listed};
 use report::Rule;
 pub use report::{CheckResult, Compared, Places, Report, Scope, TableRows};
 pub use span::Span;
-use stand::Stand;
+use stand::{HeldClicks, Stand};
 use windows::Windows;
 
 use crate::generate::{ExpectedTotals, OracleReader, OverHttp};
@@ -81,50 +82,26 @@ pub struct Verification<'a> {
 pub fn verify(what: &Verification<'_>) -> Result<Report> {
     let checked_at = instant(Utc::now().timestamp_millis());
     let names = Names::new(what.job);
-    let Stand { manifest: newest, hash, mut held, readable } = Stand::read(what.checkpoints, &names)?;
+    let Stand { manifest: newest, hash, held, readable } = Stand::read(what.checkpoints, &names)?;
     let mut chain = Chain::read(what.checkpoints, &names, None, &newest)?;
-    let mut checks = std::mem::take(&mut chain.checks);
-    let mut once = Rule::new("no file is in a table's log twice");
-    let tables = open_tables(what, &newest, &chain, &mut once)?;
+    let logs = Logs::read(what, &newest, &chain)?;
     // Everything that the logs have by now is in manifests by now.
     chain.follow(what.checkpoints, &names, &newest)?;
-    let mut agreement = Agreement::new(&chain.listed, newest.epoch.0);
-    tables.iter().for_each(|table| agreement.table(table));
+    let agreement = logs.compare(&chain.listed, &newest);
+    let contents = look_into(what, &newest, &chain, &logs.tables, held)?;
 
-    let mut windows = Windows::new();
-    let mut conservation = Conservation::new(&newest);
-    let mut files = Files {
-        store: what.tables,
-        listed: &chain.listed,
-        newest: &newest,
-        whole: what.files,
-        span: what.span,
-        rules: FileRules::new(),
-    };
-    let mut sizes = Vec::new();
-    for table in &tables {
-        if table.name == "clicks_agg" {
-            sizes.push(files.windows(table, &mut windows)?);
-            continue;
-        }
-        let held = held.entry(table.name).or_default();
-        let (size, rows) = files.clicks(table, held)?;
-        conservation.table(table.name, &rows, &held.rows);
-        sizes.push(size);
-    }
-
+    let mut checks = std::mem::take(&mut chain.checks);
     checks.push(readable);
-    checks.extend(agreement.done());
-    checks.push(once.done());
-    checks.extend(files.rules.done());
-    checks.push(conservation.done());
-    checks.push(windows.sums(&newest));
+    checks.extend(agreement);
+    checks.push(logs.once.done());
+    checks.extend(contents.checks);
+    checks.push(contents.windows.sums(&newest));
     checks.extend(days::days(what.job, what.checkpoints, what.tables)?);
     let oracle = what.oracle.map(OracleReader::open).transpose()?;
     if let Some(reader) = &oracle {
         checks.push(totals(reader, &newest, what.late_for_certain));
     }
-    let (compared, window_checks) = windows.finish(oracle, &newest, what.late_for_certain, what.span)?;
+    let (compared, window_checks) = contents.windows.finish(oracle, &newest, what.late_for_certain, what.span)?;
     checks.extend(window_checks);
     Ok(Report {
         job: what.job.to_owned(),
@@ -132,11 +109,7 @@ pub fn verify(what: &Verification<'_>) -> Result<Report> {
         checked_at,
         weir: env!("CARGO_PKG_VERSION"),
         places: Places { checkpoints: what.checkpoints_url.to_owned(), tables: what.tables_url.to_owned() },
-        scope: Scope {
-            files: what.files,
-            from: what.span.from_ms.map(instant),
-            until: what.span.until_ms.map(instant),
-        },
+        scope: scope(what),
         epoch: newest.epoch.0,
         attempt: newest.attempt.0,
         manifest_hash: hash,
@@ -145,22 +118,80 @@ pub fn verify(what: &Verification<'_>) -> Result<Report> {
         ended: newest.ended,
         totals: newest.totals(),
         manifests: chain.manifests,
-        tables: sizes,
+        tables: contents.sizes,
         compared,
         checks,
         query: query(what.tables_url),
     })
 }
 
-/// Reads the tables' logs, each after all manifests that have been read.
-fn open_tables(what: &Verification<'_>, newest: &Manifest, chain: &Chain, once: &mut Rule) -> Result<Vec<DeltaTable>> {
-    let mut tables = Vec::new();
-    for name in TABLES.into_iter().filter(|name| what.archive || *name != "clicks_raw") {
-        let mut table = DeltaTable::open(what.tables, name, what.job, newest.epoch.0, once)?;
-        table.add_not_shown(&chain.listed, newest.epoch.0);
-        tables.push(table);
+/// The tables' logs.
+struct Logs {
+    tables: Vec<DeltaTable>,
+    once: Rule,
+}
+
+impl Logs {
+    /// Reads them, after all manifests that have been read.
+    fn read(what: &Verification<'_>, newest: &Manifest, chain: &Chain) -> Result<Self> {
+        let mut logs = Self { tables: Vec::new(), once: Rule::new("no file is in a table's log twice") };
+        for name in TABLES.into_iter().filter(|name| what.archive || *name != "clicks_raw") {
+            let mut table = DeltaTable::open(what.tables, name, what.job, newest.epoch.0, &mut logs.once)?;
+            table.add_not_shown(&chain.listed, newest.epoch.0);
+            logs.tables.push(table);
+        }
+        Ok(logs)
     }
-    Ok(tables)
+
+    fn compare(&self, listed: &Listed, newest: &Manifest) -> [CheckResult; 2] {
+        let mut agreement = Agreement::new(listed, newest.epoch.0);
+        self.tables.iter().for_each(|table| agreement.table(table));
+        agreement.done()
+    }
+}
+
+/// What is in the tables' files.
+struct InTables {
+    sizes: Vec<TableRows>,
+    windows: Windows,
+    checks: Vec<CheckResult>,
+}
+
+fn look_into(
+    what: &Verification<'_>,
+    newest: &Manifest,
+    chain: &Chain,
+    tables: &[DeltaTable],
+    mut held: BTreeMap<&'static str, HeldClicks>,
+) -> Result<InTables> {
+    let mut conservation = Conservation::new(newest);
+    let mut files = Files {
+        store: what.tables,
+        listed: &chain.listed,
+        newest,
+        whole: what.files,
+        span: what.span,
+        rules: FileRules::new(),
+    };
+    let mut found = InTables { sizes: Vec::new(), windows: Windows::new(), checks: Vec::new() };
+    for table in tables {
+        if table.name == "clicks_agg" {
+            found.sizes.push(files.windows(table, &mut found.windows)?);
+            continue;
+        }
+        let waiting = held.entry(table.name).or_default();
+        let (size, rows) = files.clicks(table, waiting)?;
+        conservation.table(table.name, &rows, &waiting.rows);
+        found.sizes.push(size);
+    }
+    found.checks.extend(files.rules.done());
+    found.checks.push(conservation.done());
+    Ok(found)
+}
+
+fn scope(what: &Verification<'_>) -> Scope {
+    let Span { from_ms, until_ms } = what.span;
+    Scope { files: what.files, from: from_ms.map(instant), until: until_ms.map(instant) }
 }
 
 /// What became of the records. A job that has not read them all yet can only be said not to have read too many.
