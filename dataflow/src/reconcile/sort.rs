@@ -17,6 +17,9 @@ use timely::progress::frontier::AntichainRef;
 /// Updates are kept in pieces of this many, so that taking more moves nothing.
 const PIECE: usize = 2048;
 
+/// Some updates.
+type Updates<D, R> = Vec<(D, u32, R)>;
+
 /// What can be sorted part by part.
 pub(super) trait InParts {
     /// How many parts there are: so many that one is sorted within the cache.
@@ -28,7 +31,8 @@ pub(super) trait InParts {
 
 /// Gathers updates until they are asked for.
 pub(super) struct SortAtOnce<D, R, B> {
-    times: BTreeMap<u32, Vec<Vec<(D, u32, R)>>>,
+    /// Pieces by time.
+    times: BTreeMap<u32, Vec<Updates<D, R>>>,
     frontier: Antichain<u32>,
     builder: PhantomData<B>,
 }
@@ -39,10 +43,8 @@ impl<D, R, B> Default for SortAtOnce<D, R, B> {
     }
 }
 
-impl<D: Ord + InParts, R: Semigroup, B: Builder<Input = Vec<(D, u32, R)>>> Batcher<Vec<(D, u32, R)>>
-    for SortAtOnce<D, R, B>
-{
-    fn insert(&mut self, container: &mut Vec<(D, u32, R)>) {
+impl<D: Ord + InParts, R: Semigroup, B: Builder<Input = Updates<D, R>>> Batcher<Updates<D, R>> for SortAtOnce<D, R, B> {
+    fn insert(&mut self, container: &mut Updates<D, R>) {
         for update in container.drain(..) {
             let pieces = self.times.entry(update.1).or_default();
             match pieces.last_mut().filter(|piece| piece.len() < PIECE) {
@@ -57,7 +59,7 @@ impl<D: Ord + InParts, R: Semigroup, B: Builder<Input = Vec<(D, u32, R)>>> Batch
     }
 }
 
-impl<D: Ord + InParts, R: Semigroup, B: Builder<Input = Vec<(D, u32, R)>>> Extract for SortAtOnce<D, R, B> {
+impl<D: Ord + InParts, R: Semigroup, B: Builder<Input = Updates<D, R>>> Extract for SortAtOnce<D, R, B> {
     type Time = u32;
     type Output = B::Output;
 
@@ -77,13 +79,13 @@ impl<D: Ord + InParts, R: Semigroup, B: Builder<Input = Vec<(D, u32, R)>>> Extra
     }
 }
 
-fn parts<D: InParts, R>(pieces: Vec<Vec<(D, u32, R)>>) -> Vec<Vec<(D, u32, R)>> {
+fn parts<D: InParts, R>(pieces: Vec<Updates<D, R>>) -> Vec<Updates<D, R>> {
     let updates: usize = pieces.iter().map(Vec::len).sum();
     if updates == 0 {
         return Vec::new();
     }
     let room = updates / D::PARTS + updates / (8 * D::PARTS) + 16;
-    let mut parts: Vec<Vec<(D, u32, R)>> = (0..D::PARTS).map(|_| Vec::with_capacity(room)).collect();
+    let mut parts: Vec<Updates<D, R>> = (0..D::PARTS).map(|_| Vec::with_capacity(room)).collect();
     for update in pieces.into_iter().flatten() {
         if let Some(part) = parts.get_mut(update.0.part()) {
             part.push(update);

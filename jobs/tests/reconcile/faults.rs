@@ -7,6 +7,9 @@ use crate::bench::{Bench, Click, live};
 const START_MS: i64 = 1_736_899_200_000;
 const DATE: &str = "2025-01-15";
 
+/// What becomes of a file's bytes; none where it is gone.
+type Damage = dyn Fn(Vec<u8>) -> Option<Vec<u8>>;
+
 fn bench() -> Bench {
     let bench = Bench::new("");
     let log: Vec<Click> =
@@ -24,7 +27,7 @@ fn files(bench: &Bench, table: &str) -> Vec<PathBuf> {
 #[test]
 fn a_file_that_is_not_what_it_was_is_named_and_the_day_stays_open() {
     let bench = bench();
-    let damages: [(&str, &dyn Fn(Vec<u8>) -> Option<Vec<u8>>, &str); 3] = [
+    let damages: [(&str, &Damage, &str); 3] = [
         ("missing", &|_| None, "is missing"),
         ("truncated", &|bytes| Some(bytes[..bytes.len() / 2].to_vec()), "bytes instead of"),
         (

@@ -62,14 +62,14 @@ fn plant(bench: &Bench, change: &Cells) {
         writer.close().unwrap();
         let bytes = std::fs::read(&file).unwrap();
         for (version, mut action) in actions(&table).into_iter().filter(|(_, action)| action["add"]["path"] == *path) {
-            let before = action.to_string();
+            let before = action.clone();
             action["add"]["size"] = json!(bytes.len());
             action["add"]["tags"]["weir.sha256"] = json!(weir_checkpoints::content_hash(&bytes));
             let text = std::fs::read_to_string(&version).unwrap();
             let lines: String = text
                 .lines()
                 .map(|line| {
-                    let same = serde_json::from_str::<serde_json::Value>(line).unwrap().to_string() == before;
+                    let same = serde_json::from_str::<serde_json::Value>(line).unwrap() == before;
                     if same { format!("{action}\n") } else { format!("{line}\n") }
                 })
                 .collect();
