@@ -4,6 +4,7 @@
 //! <job>/manifests/00000000000000000042.json                 numbered without gaps
 //! <job>/state/00000000000000000871-3-0-dedup.part           epoch, attempt, worker, kind
 //! <job>/days/2025-01-15/000002.json                         date, revision
+//! <job>/days/2025-01-15/checked                             what it was last recounted from
 //! ```
 
 use crate::{Attempt, Epoch, Sequence, WorkerIndex};
@@ -59,6 +60,12 @@ impl Names {
     #[must_use]
     pub fn day(&self, date: &str, revision: u32) -> String {
         format!("{}/days/{date}/{revision:06}.json", self.job)
+    }
+
+    /// What a day was last recounted from without anything new.
+    #[must_use]
+    pub fn day_checked(&self, date: &str) -> String {
+        format!("{}/days/{date}/checked", self.job)
     }
 
     /// The day of the record with this name.

@@ -16,9 +16,11 @@ use weir_dataflow::reconcile::RecountProgress;
 use crate::Failure;
 use crate::cli::JobArgs;
 use crate::commands::{load, open_store, signals};
-use crate::config::{JobConfig, is_name};
+use crate::config::{JobConfig, format_duration_ms, is_name, parse_duration_ms};
 use crate::output::{Output, facts, grouped, instant, table};
-use crate::reconcile::{DayReport, DayStatus, ExclusionList, Exclusions, Reconciler, Wanted, date_at};
+use crate::reconcile::{
+    DayReport, DayStatus, ExclusionList, Exclusions, OtherTime, Reconciler, Wanted, WhatIf, date_at,
+};
 
 /// Closes a day: recounts it from the archive, and writes what each ad is billed for
 #[derive(Debug, Args)]
@@ -42,6 +44,11 @@ pub(crate) struct ReconcileArgs {
     /// No longer takes out what the list of this name says
     #[arg(long, value_name = "LIST")]
     include: Vec<String>,
+    /// Says what the stream would have counted with other settings, and writes nothing: allowed_lateness=1h,
+    /// out_of_orderness=1m
+    #[arg(long, value_name = "KEY=DURATION", value_parser = other_setting, requires = "date",
+        conflicts_with_all = ["exclude", "include", "exact_users"])]
+    what_if: Vec<(String, u64)>,
     /// Counts users one by one, instead of estimating them
     #[arg(long)]
     exact_users: bool,
@@ -58,6 +65,7 @@ Examples:
   weir reconcile job.toml --date 2025-01-15
   weir reconcile job.toml --date 2025-01-01..2025-01-31 --timezone Europe/Berlin
   weir reconcile job.toml --date 2025-01-15 --exclude bots.ndjson
+  weir reconcile job.toml --date 2025-01-15 --what-if allowed_lateness=1h
   weir reconcile job.toml --watch
 
 Reads clicks_raw and clicks_late, counts the distinct clicks of the day, compares with clicks_agg, and writes billing_daily
@@ -66,6 +74,13 @@ Exit codes: 0 all days are closed, 1 one of them is not (what is missing is name
 
 /// How often --watch looks.
 const WATCH_EVERY: Duration = Duration::from_secs(30);
+
+/// The settings that --what-if knows, as in [time] of the job file.
+const LATENESS: &str = "allowed_lateness";
+const BOUND: &str = "out_of_orderness";
+
+/// Ads that --what-if shows on a terminal; as JSON it shows all.
+const ADS_SHOWN: usize = 20;
 
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -84,6 +99,9 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
     let reconciler = reconciler(&config, args.memory << 20)?;
     if args.watch {
         return watch(args, &config, &reconciler, timezone);
+    }
+    if !args.what_if.is_empty() {
+        return what_if(args, &config, &reconciler, timezone, output);
     }
     let wanted = Wanted {
         exclude: args.exclude.iter().map(|path| list(path)).collect::<Result<_, Failure>>()?,
@@ -117,6 +135,59 @@ pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64) -> Result<Reconc
         memory_bytes,
         progress: Arc::default(),
     })
+}
+
+fn what_if(
+    args: &ReconcileArgs,
+    config: &JobConfig,
+    reconciler: &Reconciler,
+    timezone: Tz,
+    output: Output,
+) -> Result<(), Failure> {
+    let setting = |name: &str, own_ms: u64| {
+        let given = args.what_if.iter().rev().find(|(key, _)| key == name);
+        given.map_or(own_ms, |(_, duration_ms)| *duration_ms)
+    };
+    let other = OtherTime {
+        allowed_lateness_ms: setting(LATENESS, config.time.allowed_lateness_ms),
+        out_of_orderness_ms: setting(BOUND, config.time.out_of_orderness_ms),
+    };
+    let idle_epochs = config.time.idle_timeout_ms.div_ceil(config.epoch.interval_ms);
+    let Some(Dates(first, last)) = args.date else { return Ok(()) };
+    let days = first.iter_days().take_while(|date| *date <= last);
+    let days = days.map(|date| reconciler.what_if(date, timezone, other, idle_epochs));
+    let days = days.collect::<anyhow::Result<Vec<WhatIf>>>()?;
+    Ok(output.print(&days, |days| days.iter().map(describe_what_if).collect::<Vec<_>>().join("\n"))?)
+}
+
+fn other_setting(text: &str) -> Result<(String, u64), String> {
+    let wanted = || format!("`{text}` is not {LATENESS}=… or {BOUND}=… with a duration like 1h");
+    let (key, value) = text.split_once('=').ok_or_else(wanted)?;
+    let duration_ms = parse_duration_ms(value).filter(|_| [LATENESS, BOUND].contains(&key)).ok_or_else(wanted)?;
+    Ok((key.to_owned(), duration_ms))
+}
+
+fn describe_what_if(day: &WhatIf) -> String {
+    let mut text = facts(&[
+        ("day", format!("{} in {}", day.date, day.timezone)),
+        (
+            "what if",
+            format!(
+                "{LATENESS} were {} and {BOUND} {}",
+                format_duration_ms(day.allowed_lateness_ms),
+                format_duration_ms(day.out_of_orderness_ms)
+            ),
+        ),
+        ("streamed", format!("{}, it would be {}", signed(day.streamed), signed(day.would_be))),
+        ("late", format!("{}, it would be {}", signed(day.late), signed(day.would_be_late))),
+        ("ads that differ", grouped(day.ads.len() as u64)),
+    ]);
+    if !day.ads.is_empty() {
+        let rows = day.ads.iter().take(ADS_SHOWN);
+        let rows = rows.map(|ad| vec![ad.ad_id.clone(), signed(ad.streamed), signed(ad.would_be)]);
+        text.push_str(&format!("\n{}\n", table(&["ad", "streamed", "would be"], &[1, 2], rows)));
+    }
+    text
 }
 
 /// Days are closed as they become complete. What fails is told, and tried again.
@@ -295,5 +366,13 @@ mod tests {
         assert_eq!(dates("2025-01-15..2025-02-01"), Ok(Dates(day("2025-01-15"), day("2025-02-01"))));
         assert!(dates("2025-02-01..2025-01-15").is_err());
         assert!(dates("15.01.2025").is_err());
+    }
+
+    #[test]
+    fn other_settings_are_durations_of_known_keys() {
+        assert_eq!(other_setting("allowed_lateness=1h"), Ok(("allowed_lateness".to_owned(), 3_600_000)));
+        for wrong in ["allowed_lateness", "allowed_lateness=x", "lateness=1h", ""] {
+            assert!(other_setting(wrong).is_err(), "{wrong}");
+        }
     }
 }

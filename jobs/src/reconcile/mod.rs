@@ -24,6 +24,7 @@ mod exclude;
 mod ledger;
 mod proof;
 mod report;
+mod what_if;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use self::calendar::{LocalDay, date_at};
 pub use self::exclude::{ExclusionList, Exclusions};
 pub use self::proof::DayProof;
 pub use self::report::{CorrectionSum, DayReport, DayStatus, WrongWindow};
+pub use self::what_if::{AdWhatIf, OtherTime, WhatIf};
 use crate::config::TimeConfig;
 use crate::verify::coverage;
 use exclude::merged;
@@ -50,6 +52,9 @@ use ledger::{Before, Ledger};
 
 /// What a row costs while its pass is in memory, at most about: it is sorted, and merged once.
 const ROW_BYTES: u64 = 160;
+
+/// How often the newest manifest is looked at while its state is deleted under the reader's eyes.
+const TRIES: u32 = 5;
 
 /// Closes and restates days of one job.
 pub struct Reconciler {
@@ -102,8 +107,7 @@ impl Reconciler {
         let day = LocalDay::of(date, timezone)?;
         let record = Day::read(self.checkpoints.as_ref(), &names, &day.text())?;
         self.finish_last(&record, &day)?;
-        let (manifest, manifest_hash) = newest_manifest(self.checkpoints.as_ref(), &names)?;
-        let mut missing = complete::missing(&day, self.margin_ms, &self.time, &manifest, self.checkpoints.as_ref())?;
+        let (manifest, manifest_hash, mut missing) = self.stand(&names, &day)?;
         if missing.is_empty() {
             let since = closed_before(self.checkpoints.as_ref(), &names, &day.text())?;
             missing = coverage(&self.job, self.checkpoints.as_ref(), self.tables.as_ref(), since)?;
@@ -112,12 +116,35 @@ impl Reconciler {
             return Ok(DayReport::waiting(&self.job, &day, &record, missing));
         }
         let found = self.find(day, record, manifest, manifest_hash, wanted)?;
-        if found.record.newest().is_some_and(|newest| newest.inputs == found.inputs) {
+        if self.was_counted(&names, &found)? {
             return Ok(DayReport::unchanged(&self.job, &found.day, &found.record));
         }
         let count = self.count(&found, None)?;
         let report = self.write(&names, found, &count)?;
         Ok(report.taking(started.elapsed()))
+    }
+
+    /// The newest manifest, its hash, and what the day lacks there. State that a manifest lists may be deleted once there are
+    /// newer ones.
+    fn stand(&self, names: &Names, day: &LocalDay) -> Result<(Manifest, String, Vec<String>)> {
+        let store = self.checkpoints.as_ref();
+        let mut tries = 0;
+        loop {
+            let (manifest, hash) = newest_manifest(store, names)?;
+            tries += 1;
+            match complete::missing(day, self.margin_ms, &self.time, &manifest, store) {
+                Ok(missing) => return Ok((manifest, hash, missing)),
+                Err(error) if tries == TRIES || newest_manifest(store, names)?.1 == hash => return Err(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether all that is known has been recounted before: into the newest revision, or without anything new.
+    fn was_counted(&self, names: &Names, found: &Found) -> Result<bool> {
+        let Some(newest) = found.record.newest() else { return Ok(false) };
+        let checked = self.checkpoints.get(&names.day_checked(&newest.date))?;
+        Ok(newest.inputs == found.inputs || checked.as_deref() == Some(found.checked().as_bytes()))
     }
 
     /// The tables may lack the newest revision, if the run that created it was interrupted.
@@ -188,10 +215,13 @@ impl Reconciler {
         let before = self.before(&found.record)?;
         let ledger = Ledger::of(&count.ads, &before)?;
         if ledger.is_nothing_new(&before) {
+            self.checkpoints.put(&names.day_checked(&found.day.text()), found.checked().into_bytes())?;
             return Ok(DayReport::unchanged(&self.job, &found.day, &found.record));
         }
         let (date, revision) = (found.day.text(), found.record.next_revision());
-        let run = content_hash(format!("{} {date} {revision} {}", self.job, found.inputs).as_bytes());
+        // The files name the manifest, so it is in their names: nobody writes other bytes under the same.
+        let run = format!("{} {date} {revision} {} {}", self.job, found.inputs, found.manifest_hash);
+        let run = content_hash(run.as_bytes());
         let run = run.get(..16).unwrap_or_default();
         let files =
             DayFiles { store: self.tables.as_ref(), date: &date, revision, run, manifest_hash: &found.manifest_hash };
@@ -250,6 +280,13 @@ impl Reconciler {
             before.billed = Some(rows);
         }
         Ok(before)
+    }
+}
+
+impl Found {
+    /// What stands for a recount that found nothing new: of these inputs, beside this revision.
+    fn checked(&self) -> String {
+        format!("{} {}\n", self.record.hash().unwrap_or_default(), self.inputs)
     }
 }
 

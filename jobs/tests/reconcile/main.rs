@@ -12,3 +12,4 @@ mod planted;
 #[path = "../serve/process.rs"]
 mod process;
 mod proofs;
+mod what_if;
