@@ -13,7 +13,7 @@ use weir_checkpoints::{Store, StoreError};
 use weir_dataflow::SinkError;
 
 use super::actions::{Action, Add, Metadata, Protocol, Remove, Txn};
-use super::log::{Log, PROTOCOL, folder};
+use super::log::{Log, PROTOCOL, folder, version_name};
 use super::{checkpoint_rows, failed, refused};
 
 /// Removed files are remembered this long, for readers that are still at an older version: Delta's own default.
@@ -56,7 +56,9 @@ pub(super) fn listed(store: &dyn Store, table: &str) -> Result<Option<Checkpoint
     let newest = checkpoints
         .max_by_key(|files| files.version)
         .filter(|files| files.names.iter().all(|name| names.contains(&name.as_str())));
-    if newest.is_none() && names.iter().any(|name| name.ends_with(".json")) {
+    // Version 0 may have been written since it was looked for.
+    let begins = names.contains(&version_name(table, 0).as_str());
+    if newest.is_none() && !begins && names.iter().any(|name| name.ends_with(".json")) {
         return Err(refused(table, format!("{folder} has versions, but neither version 0 nor a checkpoint")));
     }
     Ok(newest)

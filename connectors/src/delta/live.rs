@@ -68,6 +68,8 @@ impl LiveFile {
 pub(super) struct LiveTable {
     /// None before its first version: there is no such table.
     version: Option<u64>,
+    /// The last epoch that it has of each job.
+    committed: BTreeMap<String, i64>,
     files: BTreeMap<String, LiveFile>,
 }
 
@@ -76,7 +78,7 @@ impl LiveTable {
     pub(super) fn read(store: &dyn Store, table: &str, manifest: Option<&Manifest>) -> Result<Self, SinkError> {
         let mut live = Self::default();
         if let Some(files) = newest_checkpoint(store, table)? {
-            let actions = checkpoint::read(store, table, &files, &["protocol", "add"])?;
+            let actions = checkpoint::read(store, table, &files, &["protocol", "txn", "add"])?;
             live.apply(table, files.version, actions)?;
         }
         live.follow(store, table)?;
@@ -84,11 +86,11 @@ impl LiveTable {
             let outputs = manifest.outputs.iter().filter(|output| output.sink == table);
             outputs.map(|output| add_of(output, manifest.written_ms))
         });
-        for add in outputs {
-            let add = add?;
-            if !live.files.contains_key(&add.path) {
-                live.add(table, add, true)?;
-            }
+        // What was committed may be gone again: another writer has compacted it.
+        let committed = manifest.and_then(|manifest| live.committed.get(&manifest.job));
+        let is_due = manifest.is_some_and(|manifest| committed.is_none_or(|epoch| manifest.epoch.0 as i64 > *epoch));
+        for add in outputs.filter(|_| is_due) {
+            live.add(table, add?, true)?;
         }
         Ok(live)
     }
@@ -130,6 +132,10 @@ impl LiveTable {
                     protocol.min_reader_version, PROTOCOL.min_reader_version
                 );
                 return Err(refused(table, reason));
+            }
+            if let Some(txn) = action.txn {
+                let known = self.committed.entry(txn.app_id).or_insert(txn.version);
+                *known = txn.version.max(*known);
             }
             if let Some(remove) = action.remove {
                 self.files.remove(&remove.path);

@@ -21,7 +21,7 @@
 //! - A click is invalid if any of its copies is excluded.
 //! - The result depends on the rows alone: not on workers, passes, or the order of files.
 //! - Memory is bounded by passes over ranges of click keys: each pass reads the archive again, and keeps its share. The
-//!   time that is tracked is the shard, a sixty-fourth of the keys: a shard is sorted, walked and gone before the next one.
+//!   time that is tracked is the round: a sixty-fourth of the keys for each worker, sorted, walked and gone before the next.
 
 mod input;
 mod merkle;
@@ -56,7 +56,7 @@ pub struct Recount {
     pub end_ms: i64,
     /// How far around the day copies of a click are looked for.
     pub margin_ms: i64,
-    /// How often the archive is read, each time for a share of the clicks; from 1 to [`SHARDS`].
+    /// How often the archive is read, each time for a share of the clicks; from 1 to [`SHARDS`], rounded up to a power of two.
     pub passes: u32,
     /// Whether users are counted one by one, and not by sketch.
     pub exact_users: bool,
@@ -68,10 +68,35 @@ pub struct Recount {
     pub progress: Arc<RecountProgress>,
 }
 
-impl Recount {
-    /// The pass that a shard belongs to.
-    pub(crate) const fn pass_of(&self, shard: u32) -> u32 {
-        shard * self.passes / SHARDS
+/// How shards are dealt over passes and rounds. All are powers of two, so that each holds whole ones of the next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rounds {
+    /// Shards of a pass.
+    pass: u32,
+    /// Shards of a round: one for each worker, as far as they go.
+    round: u32,
+}
+
+impl Rounds {
+    fn new(passes: u32, workers: usize) -> Self {
+        let pass = SHARDS / passes.clamp(1, SHARDS).next_power_of_two();
+        let workers = u32::try_from(workers).unwrap_or(SHARDS).clamp(1, SHARDS).next_power_of_two();
+        Self { pass, round: workers.min(pass) }
+    }
+
+    /// The round in which a shard is walked: the time of its updates.
+    pub(crate) const fn of(self, shard: u32) -> u32 {
+        shard / self.round
+    }
+
+    /// The pass in which the shards of a round are read.
+    pub(crate) const fn pass_of(self, round: u32) -> u32 {
+        round * self.round / self.pass
+    }
+
+    /// The rounds there are.
+    pub(crate) const fn count(self) -> u32 {
+        SHARDS / self.round
     }
 }
 
@@ -125,11 +150,11 @@ pub fn recount(recount: Recount, layout: Layout) -> Result<Option<DayCount>, Rec
 }
 
 fn build(scope: timely::dataflow::Scope<'_, u32>, recount: &Arc<Recount>, outcome: &Arc<outcome::Outcome>) {
-    let walked_shards = timely::dataflow::operators::probe::Handle::new();
-    let reading = Reading::new(scope, recount, outcome, walked_shards.clone());
+    let walked_rounds = timely::dataflow::operators::probe::Handle::new();
+    let reading = Reading::new(scope, recount, outcome, walked_rounds.clone());
     let walked = walk::walk(walk::arrange(reading.copies), recount, outcome);
     let cells = tally::compare(scope.concatenate([reading.cells, walked.cells]));
     let users = users::count(reading.users);
-    let walked_parts = walked.parts.probe_with(&walked_shards);
+    let walked_parts = walked.parts.probe_with(&walked_rounds);
     settle(scope.concatenate([reading.parts, walked_parts, cells, users]), recount, outcome);
 }

@@ -1,8 +1,7 @@
 //! Operator `read`: a worker's share of the archive, as changes.
 //!
-//! A pass sends the copies of the clicks in its shards, which are ranges of keys and the times of the graph; the first one
-//! also sends all that needs no range. When all of a pass is there, its shards are walked one after the other, and the next
-//! pass starts when that is done.
+//! A pass sends the copies of the clicks in its shards, which are ranges of keys; the first one also sends all that needs no
+//! range. When all of a pass is there, its shards are walked in rounds, and the next pass starts when that is done.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -21,7 +20,7 @@ use super::outcome::Outcome;
 use super::settle::AdPart;
 use super::tally::{Cell, CellChange, CellKey};
 use super::walk::{Copy, CopyUpdate, Kind, shard_of};
-use super::{Archive, ArchiveRow, ArchivedClick, Recount, RecountError, SHARDS, StreamedWindow};
+use super::{Archive, ArchiveRow, ArchivedClick, Recount, RecountError, Rounds, SHARDS, StreamedWindow};
 use crate::{Coupon, LateReason, UserSketch};
 
 /// Another seed than the stream's: an ad or user that it mistakes for another is not mistaken here.
@@ -29,8 +28,8 @@ const SEED: u64 = 0x7265_636f_756e_7401;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// How long it waits before it looks again whether a shard was walked.
-const SHARD_WAIT: Duration = Duration::from_micros(100);
+/// How long it waits before it looks again whether a round was walked.
+const ROUND_WAIT: Duration = Duration::from_micros(100);
 
 /// A user of an ad.
 pub(super) type UserUpdate = ((u64, (u64, u64)), u32, i32);
@@ -62,11 +61,12 @@ impl<'scope> Reading<'scope> {
         let activator = scope.activator_for(Rc::clone(&builder.operator_info().address));
         let (worker, workers) = (scope.worker().index(), scope.worker().peers());
         let opened = recount.archive.open(worker, workers);
+        let rounds = Rounds::new(recount.passes, workers);
         let (recount, outcome) = (Arc::clone(recount), Arc::clone(outcome));
         builder.build(move |capabilities| {
             let mut held = <[Capability<u32>; 4]>::try_from(capabilities).ok();
             let mut reader = match opened {
-                Ok(archive) => Some(Reader::new(archive, Arc::clone(&recount), worker)),
+                Ok(archive) => Some(Reader::new(archive, Arc::clone(&recount), worker, rounds)),
                 Err(error) => {
                     outcome.fail(error);
                     None
@@ -81,8 +81,8 @@ impl<'scope> Reading<'scope> {
                     held = None;
                     return;
                 }
-                if walked.less_than(&reader.shard) {
-                    activator.activate_after(SHARD_WAIT);
+                if walked.less_than(&reader.round) {
+                    activator.activate_after(ROUND_WAIT);
                     return;
                 }
                 let done = match reader.step() {
@@ -99,12 +99,12 @@ impl<'scope> Reading<'scope> {
                 users.activate().session(for_users).give_iterator(reader.users.drain(..));
                 parts.activate().session(for_parts).give_iterator(reader.parts.drain(..));
                 if done {
-                    reader.next_shard();
-                    if reader.shard == SHARDS {
+                    reader.next_round();
+                    if reader.round == reader.rounds.count() {
                         held = None;
                         return;
                     }
-                    all.iter_mut().for_each(|capability| capability.downgrade(&reader.shard));
+                    all.iter_mut().for_each(|capability| capability.downgrade(&reader.round));
                 }
                 activator.activate();
             }
@@ -122,8 +122,9 @@ struct Reader {
 struct Rows {
     recount: Arc<Recount>,
     worker: usize,
-    /// The shard that is being completed.
-    shard: u32,
+    rounds: Rounds,
+    /// The round that is being completed.
+    round: u32,
     pass: u32,
     /// Whether all of this pass has been read.
     is_read: bool,
@@ -162,11 +163,12 @@ impl std::ops::DerefMut for Reader {
 }
 
 impl Reader {
-    fn new(archive: Box<dyn Archive>, recount: Arc<Recount>, worker: usize) -> Self {
+    fn new(archive: Box<dyn Archive>, recount: Arc<Recount>, worker: usize, rounds: Rounds) -> Self {
         let rows = Rows {
             recount,
             worker,
-            shard: 0,
+            rounds,
+            round: 0,
             pass: 0,
             is_read: false,
             read: 0,
@@ -182,7 +184,7 @@ impl Reader {
         Self { archive, rows }
     }
 
-    /// Reads some rows; true when those of the shard at hand are all there.
+    /// Reads some rows; true when those of the round at hand are all there.
     fn step(&mut self) -> Result<bool, RecountError> {
         if self.rows.is_read {
             return Ok(true);
@@ -201,13 +203,14 @@ impl Reader {
         Ok(!more)
     }
 
-    /// Turns to the next shard, and reads the archive again where a pass begins with it.
-    fn next_shard(&mut self) {
-        self.rows.shard += 1;
-        let pass = self.rows.recount.pass_of(self.rows.shard);
-        if pass != self.rows.pass && self.rows.shard < SHARDS {
-            self.rows.pass = pass;
-            self.rows.is_read = false;
+    /// Turns to the next round, and reads the archive again where a pass begins with it.
+    fn next_round(&mut self) {
+        let rows = &mut self.rows;
+        rows.round += 1;
+        let pass = rows.rounds.pass_of(rows.round);
+        if pass != rows.pass && rows.round < rows.rounds.count() {
+            rows.pass = pass;
+            rows.is_read = false;
             self.archive.rewind();
         }
     }
@@ -250,10 +253,10 @@ impl Rows {
             Some(click_id) => click_key(click_id),
             None => click_key(&row.click.key().to_click_id()),
         };
-        let shard = shard_of(key);
-        if self.recount.pass_of(shard) == self.pass {
+        let round = self.rounds.of(shard_of(key));
+        if self.rounds.pass_of(round) == self.pass {
             let copy = Copy::new(row, ad, minute, kind);
-            self.copies.push(((key, copy), shard, 1));
+            self.copies.push(((key, copy), round, 1));
         }
     }
 

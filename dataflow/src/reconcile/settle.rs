@@ -192,11 +192,11 @@ impl Settling {
 }
 
 impl Settle {
-    /// None of an ad whose every click belongs to another day.
+    /// None of an ad without rows in this day.
     fn finish(mut self, exact_users: bool) -> Result<Option<AdDay>, String> {
         let ad_id = self.name.take().ok_or("an ad has clicks, but no name")?;
         let clicks = self.copies - self.repeated + self.delta(Reason::InvalidTraffic);
-        if self.copies == self.repeated && self.streamed == 0 {
+        if self.copies == 0 && self.streamed == 0 {
             return Ok(None);
         }
         if clicks != self.clicks as i64 {

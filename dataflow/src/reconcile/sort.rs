@@ -80,12 +80,13 @@ impl<D: Ord + InParts, R: Semigroup, B: Builder<Input = Updates<D, R>>> Extract 
 }
 
 fn parts<D: InParts, R>(pieces: Vec<Updates<D, R>>) -> Vec<Updates<D, R>> {
-    let updates: usize = pieces.iter().map(Vec::len).sum();
-    if updates == 0 {
-        return Vec::new();
+    let mut sizes = vec![0_usize; D::PARTS];
+    for (data, _, _) in pieces.iter().flatten() {
+        if let Some(size) = sizes.get_mut(data.part()) {
+            *size += 1;
+        }
     }
-    let room = updates / D::PARTS + updates / (8 * D::PARTS) + 16;
-    let mut parts: Vec<Updates<D, R>> = (0..D::PARTS).map(|_| Vec::with_capacity(room)).collect();
+    let mut parts: Vec<Updates<D, R>> = sizes.into_iter().map(Vec::with_capacity).collect();
     for update in pieces.into_iter().flatten() {
         if let Some(part) = parts.get_mut(update.0.part()) {
             part.push(update);

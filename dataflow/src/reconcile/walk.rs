@@ -25,7 +25,7 @@ use super::{ArchivedClick, Recount, RecountError, SHARDS};
 /// The key of a click, see `merkle`.
 pub(super) type Key = (u64, u64);
 
-/// A copy of a click, and its shard: the time at which it is walked.
+/// A copy of a click, and the round in which it is walked.
 pub(super) type CopyUpdate = ((Key, Copy), u32, i32);
 
 type Spine = OrdValSpine<Key, Copy, u32, i32>;
@@ -91,15 +91,14 @@ impl Copy {
 }
 
 impl InParts for (Key, Copy) {
-    const PARTS: usize = 16;
+    const PARTS: usize = 1024;
 
-    /// By the bits that come after those of the shard.
     fn part(&self) -> usize {
-        (self.0.0 >> (u64::BITS - SHARDS.ilog2() - Self::PARTS.ilog2())) as usize % Self::PARTS
+        (self.0.0 >> (u64::BITS - Self::PARTS.ilog2())) as usize
     }
 }
 
-/// The range of keys that a click belongs to, which is also when it is walked.
+/// The range of keys that a click belongs to.
 #[inline]
 pub(super) const fn shard_of(key: Key) -> u32 {
     (key.0 >> (u64::BITS - SHARDS.ilog2())) as u32

@@ -87,7 +87,7 @@ pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<(), Failure> {
 
 /// A proof is for programs, in any case.
 fn prove(config: &JobConfig, click_id: &str, date: NaiveDate) -> Result<(), Failure> {
-    let proof = reconciler(config, PROOF_MEMORY_BYTES)?.prove(date, config.billing.timezone, click_id)?;
+    let proof = reconciler(config, PROOF_MEMORY_BYTES)?.prove(date, click_id)?;
     Ok(Output::Json.print(&proof, |_| String::new())?)
 }
 

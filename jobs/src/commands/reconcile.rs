@@ -110,13 +110,24 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
     };
     let Some(Dates(first, last)) = args.date else { return Ok(()) };
     let mut reports = Vec::new();
+    let mut failed = 0_u64;
     for date in first.iter_days().take_while(|date| *date <= last) {
         let progress = Progress::start(date, Arc::clone(&reconciler.progress));
         let report = reconciler.reconcile(date, timezone, &wanted);
         drop(progress);
-        reports.push(report.with_context(|| format!("{date} could not be reconciled"))?);
+        match report {
+            Ok(report) => reports.push(report),
+            Err(error) if first == last => return Err(error.context(format!("{date} could not be reconciled")).into()),
+            Err(error) => {
+                tracing::error!("{date} could not be reconciled: {error:#}");
+                failed += 1;
+            }
+        }
     }
     output.print(&reports, |reports| reports.iter().map(describe).collect::<Vec<_>>().join("\n"))?;
+    if failed > 0 {
+        return Err(anyhow!("{failed} days could not be reconciled").into());
+    }
     let open = reports.iter().filter(|report| report.status == DayStatus::Open).count();
     if open == 0 {
         return Ok(());
@@ -224,8 +235,10 @@ fn watch(args: &ReconcileArgs, config: &JobConfig, reconciler: &Reconciler, time
 fn tell(date: NaiveDate, report: anyhow::Result<DayReport>) {
     match report {
         Ok(report) => match report.status {
-            DayStatus::Unchanged => {}
-            DayStatus::Open => tracing::info!(%date, missing = report.missing.join("; "), "not complete"),
+            DayStatus::Unchanged if report.missing.is_empty() => {}
+            DayStatus::Unchanged | DayStatus::Open => {
+                tracing::info!(%date, missing = report.missing.join("; "), "not complete")
+            }
             DayStatus::Closed | DayStatus::Restated => tracing::info!(
                 %date,
                 revision = report.revision,

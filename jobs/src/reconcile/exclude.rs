@@ -105,8 +105,13 @@ impl Exclusions {
             Line { click_id: None, user_id: None, ip_address: Some(text), .. } => {
                 let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
                 let net = net.map_err(|_| anyhow!("`{text}` is no address and no network"))?.trunc();
-                let (kind, bits) = bits_of(net.network());
-                self.networks.entry((kind, net.prefix_len())).or_default().insert(bits);
+                let (network, length) = match net.network().to_canonical() {
+                    // An IPv4 network in IPv6 clothes.
+                    IpAddr::V4(network) if net.prefix_len() > 32 => (IpAddr::V4(network), net.prefix_len() - 96),
+                    _ => (net.network(), net.prefix_len()),
+                };
+                let (kind, bits) = bits_of(network);
+                self.networks.entry((kind, length)).or_default().insert(bits);
             }
             Line { .. } => bail!("it must have one of the three"),
         }
@@ -164,6 +169,10 @@ pub fn merged(before: Vec<ExclusionList>, added: Vec<ExclusionList>, dropped: &[
             );
         }
     }
+    let mut names = HashSet::new();
+    if let Some(twice) = added.iter().find(|list| !names.insert(list.name.as_str())) {
+        bail!("two lists are called `{}`: rename one of the files", twice.name);
+    }
     lists.extend(added.into_iter().map(|list| (list.name.clone(), list)));
     let mut lists = Vec::from_iter(lists.into_values());
     lists.sort_by(|a, b| a.name.cmp(&b.name));
@@ -199,6 +208,8 @@ mod tests {
         check(None, "u", Some("198.51.100.9"), true);
         check(None, "u", Some("198.51.100.8"), false);
         check(None, "u", Some("nowhere"), false);
+        let clothed = Exclusions::parse(&[list("{\"ip_address\":\"::ffff:203.0.113.0/120\"}")]).unwrap();
+        assert!(clothed.has_address("203.0.113.7") && !clothed.has_address("203.0.114.7"));
         assert!(Exclusions::parse(&[]).unwrap().is_empty());
         let all = Exclusions::parse(&[list("{\"ip_address\":\"0.0.0.0/0\"}")]).unwrap();
         assert!(all.has_address("192.0.2.1") && !all.has_address("2001:db8::1"));
@@ -226,6 +237,7 @@ mod tests {
         };
         assert_eq!(merge(vec![named("b", "3")], &[]).unwrap(), [named("a", "1"), named("b", "3")]);
         assert_eq!(merge(vec![], &["a".to_owned()]).unwrap(), [named("b", "2")]);
+        assert!(merge(vec![named("c", "1"), named("c", "2")], &[]).is_err());
         assert!(merge(vec![], &["c".to_owned()]).unwrap_err().to_string().contains("no list `c`"));
     }
 }

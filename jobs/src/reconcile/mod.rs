@@ -26,7 +26,7 @@ mod proof;
 mod report;
 mod what_if;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -106,22 +106,33 @@ impl Reconciler {
         let names = Names::new(&self.job);
         let day = LocalDay::of(date, timezone)?;
         let record = Day::read(self.checkpoints.as_ref(), &names, &day.text())?;
-        self.finish_last(&record, &day)?;
-        let (manifest, manifest_hash, mut missing) = self.stand(&names, &day)?;
-        if missing.is_empty() {
-            let since = closed_before(self.checkpoints.as_ref(), &names, &day.text())?;
-            missing = coverage(&self.job, self.checkpoints.as_ref(), self.tables.as_ref(), since)?;
-        }
+        self.fits(&names, &day)?;
+        self.finish_last(&record)?;
+        let (manifest, manifest_hash, missing) = self.stand(&names, &day)?;
         if !missing.is_empty() {
-            return Ok(DayReport::waiting(&self.job, &day, &record, missing));
+            return self.waiting(&day, &record, missing, wanted);
         }
         let found = self.find(day, record, manifest, manifest_hash, wanted)?;
         if self.was_counted(&names, &found)? {
             return Ok(DayReport::unchanged(&self.job, &found.day, &found.record));
         }
+        let since = closed_before(self.checkpoints.as_ref(), &names, &found.day.text())?;
+        let missing = coverage(&self.job, self.checkpoints.as_ref(), self.tables.as_ref(), since)?;
+        if !missing.is_empty() {
+            return self.waiting(&found.day, &found.record, missing, wanted);
+        }
         let count = self.count(&found, None)?;
         let report = self.write(&names, found, &count)?;
         Ok(report.taking(started.elapsed()))
+    }
+
+    /// A day that is open, or closed with more on its way to it. What was asked for is not done then, and that is said.
+    fn waiting(&self, day: &LocalDay, record: &Day, missing: Vec<String>, wanted: &Wanted) -> Result<DayReport> {
+        let asked = !wanted.exclude.is_empty() || !wanted.include.is_empty() || wanted.exact_users;
+        if record.newest().is_some() && asked {
+            bail!("{} is closed, and cannot be restated now: {}; nothing was changed", day.text(), missing.join("; "));
+        }
+        Ok(DayReport::waiting(&self.job, day, record, missing))
     }
 
     /// The newest manifest, its hash, and what the day lacks there. State that a manifest lists may be deleted once there are
@@ -147,17 +158,34 @@ impl Reconciler {
         Ok(newest.inputs == found.inputs || checked.as_deref() == Some(found.checked().as_bytes()))
     }
 
-    /// The tables may lack the newest revision, if the run that created it was interrupted.
-    fn finish_last(&self, record: &Day, day: &LocalDay) -> Result<()> {
-        let Some(newest) = record.newest() else { return Ok(()) };
-        if newest.timezone != day.timezone.name() {
-            bail!(
-                "{} was closed as a day of {}; one table holds days of one time zone: leave --timezone as it was, or use \
-                 another job name and other tables",
-                newest.date,
-                newest.timezone
-            );
+    /// All days are of one time zone: others would overlap with those that are closed, or leave hours between them.
+    fn fits(&self, names: &Names, day: &LocalDay) -> Result<()> {
+        let store = self.checkpoints.as_ref();
+        let date = day.text();
+        let objects = store.list(&names.days())?;
+        let dates: BTreeSet<&str> = objects.iter().filter_map(|object| names.date_of_record(&object.name)).collect();
+        let before = dates.range(..date.as_str()).next_back();
+        let from = dates.range(date.as_str()..).filter(|date| date.parse::<NaiveDate>().is_ok()).take(2);
+        for other in before.into_iter().chain(from) {
+            let closed = Day::read(store, names, other)?;
+            let Some(closed) = closed.newest() else { continue };
+            let overlaps = closed.start_ms < day.end_ms && day.start_ms < closed.end_ms;
+            let same = closed.date == date && (closed.start_ms, closed.end_ms) == (day.start_ms, day.end_ms);
+            if closed.timezone != day.timezone.name() || (overlaps && !same) {
+                bail!(
+                    "{} was closed as a day of {}; one table holds days of one time zone, and each hour once: leave the time zone \
+                     as it was, or use another job name and other tables",
+                    closed.date,
+                    closed.timezone
+                );
+            }
         }
+        Ok(())
+    }
+
+    /// The tables may lack the newest revision, if the run that created it was interrupted.
+    fn finish_last(&self, record: &Day) -> Result<()> {
+        let Some(newest) = record.newest() else { return Ok(()) };
         Ok(commit_day(&self.tables, newest)?)
     }
 
@@ -214,13 +242,14 @@ impl Reconciler {
     fn write(&self, names: &Names, mut found: Found, count: &DayCount) -> Result<DayReport> {
         let before = self.before(&found.record)?;
         let ledger = Ledger::of(&count.ads, &before)?;
-        if ledger.is_nothing_new(&before) {
+        if ledger.is_nothing_new(&before) && found.asks_for_the_same() {
             self.checkpoints.put(&names.day_checked(&found.day.text()), found.checked().into_bytes())?;
             return Ok(DayReport::unchanged(&self.job, &found.day, &found.record));
         }
         let (date, revision) = (found.day.text(), found.record.next_revision());
-        // The files name the manifest, so it is in their names: nobody writes other bytes under the same.
-        let run = format!("{} {date} {revision} {} {}", self.job, found.inputs, found.manifest_hash);
+        // The files name the manifest and the version, so these are in their names: nobody writes other bytes under the same.
+        let version = env!("CARGO_PKG_VERSION");
+        let run = format!("{} {date} {revision} {} {} {version}", self.job, found.inputs, found.manifest_hash);
         let run = content_hash(run.as_bytes());
         let run = run.get(..16).unwrap_or_default();
         let files =
@@ -284,6 +313,12 @@ impl Reconciler {
 }
 
 impl Found {
+    /// Whether lists and counting are those of the newest revision. Others are kept for what is still to come.
+    fn asks_for_the_same(&self) -> bool {
+        let lists: BTreeMap<String, String> = self.lists.iter().map(|list| (list.name.clone(), list.hash())).collect();
+        self.record.newest().is_some_and(|newest| newest.excluded == lists && newest.exact_users == self.exact_users)
+    }
+
     /// What stands for a recount that found nothing new: of these inputs, beside this revision.
     fn checked(&self) -> String {
         format!("{} {}\n", self.record.hash().unwrap_or_default(), self.inputs)

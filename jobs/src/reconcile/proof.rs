@@ -1,6 +1,6 @@
 //! What shows that a click is in a day's figures, to be checked by anybody, without any of the data.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
@@ -49,22 +49,23 @@ impl DayProof {
 
 impl Reconciler {
     /// Shows that a click is among those that are billed. The day must be closed, and nothing new be known of it.
-    pub fn prove(&self, date: NaiveDate, timezone: Tz, click_id: &str) -> Result<DayProof> {
+    pub fn prove(&self, date: NaiveDate, click_id: &str) -> Result<DayProof> {
         let names = Names::new(&self.job);
-        let day = LocalDay::of(date, timezone)?;
-        let record = Day::read(self.checkpoints.as_ref(), &names, &day.text())?;
+        let record = Day::read(self.checkpoints.as_ref(), &names, &date.format("%Y-%m-%d").to_string())?;
         let newest =
             record.newest().with_context(|| format!("{date} is not closed: run weir reconcile first"))?.clone();
+        let timezone: Tz =
+            newest.timezone.parse().map_err(|_| anyhow!("the time zone {} is not known any more", newest.timezone))?;
+        let day = LocalDay::of(date, timezone)?;
         let (manifest, manifest_hash) = newest_manifest(self.checkpoints.as_ref(), &names)?;
         let found = self.find(day, record, manifest, manifest_hash, &Wanted::default())?;
-        if found.inputs != newest.inputs {
-            bail!("more is known of {date} than when it was closed: run weir reconcile first");
-        }
         let ad_id = first_ad(&found.archive, click_id)?;
         let ad_id = ad_id.with_context(|| format!("there is no click `{click_id}` in the archive of {date}"))?;
         let count = self.count(&found, Some(ad_id.clone()))?;
         if count.root != newest.root {
-            bail!("the recount of {date} leads to another root than its record has: the archive was changed");
+            bail!(
+                "the recount of {date} leads to another root than its record has: more is known of it, run weir reconcile first"
+            );
         }
         let proof = count.prove(&ad_id, click_id);
         let proof = proof.with_context(|| {

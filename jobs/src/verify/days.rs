@@ -69,10 +69,8 @@ impl Rules {
         }
     }
 
-    /// Other jobs may bill into the same tables: only files of this job's records are asked for.
     fn shown(&mut self, store: &dyn Store, table: BillingTable, job: &str, listed: &BTreeSet<String>) -> Result<()> {
-        let mut once = Rule::new("no file is in a table's log twice");
-        let shown = DeltaTable::open(store, table.name(), job, u64::MAX, &mut once)?;
+        let shown = DeltaTable::open(store, table.name(), job, u64::MAX, &mut self.shown)?;
         let shown: BTreeSet<String> = shown.files.keys().map(|path| format!("{}/{path}", table.name())).collect();
         for name in listed {
             self.shown.check(shown.contains(name), || format!("{name} is not in the table: run weir reconcile again"));

@@ -1,6 +1,5 @@
 //! Showing what the record of a day lists.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -10,8 +9,9 @@ use weir_dataflow::SinkError;
 use super::BillingTable;
 use crate::delta::actions::{Action, Remove, Txn};
 use crate::delta::commit::{add_of, checkpoint_if_due, commit_info, missing_columns, plan_schema};
+use crate::delta::live::LiveTable;
 use crate::delta::log::Log;
-use crate::delta::{Clock, wall_clock_ms};
+use crate::delta::{Clock, refused, wall_clock_ms};
 
 /// Makes the files of a revision visible, unless they are: repeating it changes nothing. Revisions are committed in order.
 pub fn commit_day(store: &Arc<dyn Store>, record: &DayRecord) -> Result<(), SinkError> {
@@ -26,6 +26,7 @@ pub fn commit_day(store: &Arc<dyn Store>, record: &DayRecord) -> Result<(), Sink
                 return Ok(None);
             }
             missing_columns(log, &columns)?;
+            still_there(store, table, record)?;
             actions(table, &app, record).map(Some)
         })?;
         checkpoint_if_due(&mut log);
@@ -33,11 +34,35 @@ pub fn commit_day(store: &Arc<dyn Store>, record: &DayRecord) -> Result<(), Sink
     Ok(())
 }
 
+/// What a revision replaces must be what the table shows: else every ad of the day would be there twice.
+fn still_there(store: &Arc<dyn Store>, table: BillingTable, record: &DayRecord) -> Result<(), SinkError> {
+    let mut replaced = record.replaced.iter().filter(|name| is_of(table, name)).peekable();
+    if replaced.peek().is_none() {
+        return Ok(());
+    }
+    let live = LiveTable::read(store.as_ref(), table.name(), None)?;
+    let shown = |name: &str| live.files().any(|file| *file.name == *name);
+    match replaced.find(|name| !shown(name)) {
+        None => Ok(()),
+        Some(name) => Err(refused(
+            table.name(),
+            format!(
+                "`{name}` of {} is not in it any more: another engine has rewritten it; restore the table to its version \
+                 before, and leave it as it is",
+                record.date
+            ),
+        )),
+    }
+}
+
+fn is_of(table: BillingTable, name: &str) -> bool {
+    name.strip_prefix(table.name()).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// A revision without entries for a table has a version all the same: it says that the revision was seen.
 fn actions(table: BillingTable, app: &str, record: &DayRecord) -> Result<Vec<Action>, SinkError> {
-    let of_table = |name: &&String| name.strip_prefix(table.name()).is_some_and(|rest| rest.starts_with('/'));
-    let removes: Vec<Action> =
-        record.replaced.iter().filter(of_table).map(|name| remove(table, name, record).into()).collect();
+    let removes = record.replaced.iter().filter(|name| is_of(table, name));
+    let removes: Vec<Action> = removes.map(|name| remove(table, name, record).into()).collect();
     let outputs = record.outputs.iter().filter(|output| output.sink == table.name());
     let adds = outputs.map(|output| add_of(output, record.written_ms).map(Action::from));
     let parameters = json!({
@@ -57,8 +82,8 @@ fn remove(table: BillingTable, name: &str, record: &DayRecord) -> Remove {
         path: path.to_owned(),
         deletion_timestamp: Some(record.written_ms),
         data_change: true,
-        extended_file_metadata: Some(true),
-        partition_values: Some(BTreeMap::from([("date".to_owned(), Some(record.date.clone()))])),
+        extended_file_metadata: None,
+        partition_values: None,
         size: None,
     }
 }
