@@ -52,7 +52,7 @@ pub(crate) struct ReconcileArgs {
     /// Counts users one by one, instead of estimating them
     #[arg(long)]
     exact_users: bool,
-    /// About how much memory the recount may take, in MiB; a larger day is read in several passes
+    /// About how much memory the copies of clicks may take, in MiB; a larger day is read in several passes
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..))]
     memory: u64,
     /// The time zone whose days are billed, before billing.timezone of the job file

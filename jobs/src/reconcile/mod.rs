@@ -36,7 +36,9 @@ use chrono_tz::Tz;
 use weir_checkpoints::{
     ClosedOn, DAY_FORMAT_VERSION, Day, DayRecord, DayTotals, Manifest, Names, OutputPart, Sequence, Store, content_hash,
 };
-use weir_connectors::delta::{BillingTable, DayArchive, DayFiles, DayRange, Excluded, billed, commit_day, corrected};
+use weir_connectors::delta::{
+    BillingTable, DayArchive, DayFiles, DayRange, Excluded, billed, check_day, commit_day, corrected,
+};
 use weir_dataflow::Layout;
 use weir_dataflow::reconcile::{AdDay, DayCount, Recount, RecountProgress, SHARDS, recount};
 
@@ -50,7 +52,8 @@ use crate::verify::coverage;
 use exclude::merged;
 use ledger::{Before, Ledger};
 
-/// What a row costs while its pass is in memory, at most about: it is sorted, and merged once.
+/// What a row costs while its pass is in memory, at most about: a copy, its cell, what the stream has of that, and the leaves of
+/// the tree. Cells are not split by passes.
 const ROW_BYTES: u64 = 160;
 
 /// How often the newest manifest is looked at while its state is deleted under the reader's eyes.
@@ -70,7 +73,7 @@ pub struct Reconciler {
     pub margin_ms: i64,
     /// Threads.
     pub workers: usize,
-    /// About how much memory a recount may take.
+    /// About how much memory the copies of clicks may take. Minutes of ads, and a file for each worker, come on top.
     pub memory_bytes: u64,
     /// How far it is.
     pub progress: Arc<RecountProgress>,
@@ -286,6 +289,7 @@ impl Reconciler {
             outputs,
             replaced: replaced.into_iter().map(|output| output.name).collect(),
         };
+        check_day(&self.tables, &record)?;
         found.record.publish(self.checkpoints.as_ref(), names, record)?;
         if let Some(newest) = found.record.newest() {
             commit_day(&self.tables, newest)?;

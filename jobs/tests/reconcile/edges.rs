@@ -53,6 +53,9 @@ fn a_day_stays_a_day_of_its_time_zone() {
     bench.reconcile("2025-01-15", &[]);
     let said = bench.refused("2025-01-15", &["--timezone", "Asia/Tokyo"]);
     assert!(said.contains("was closed as a day of UTC"), "{said}");
+    // The day after, there: nine hours of it are billed already.
+    let said = bench.refused("2025-01-16", &["--timezone", "Asia/Tokyo"]);
+    assert!(said.contains("2025-01-15 was closed as a day of UTC"), "{said}");
     let said = bench.refused("2011-12-30", &["--timezone", "Pacific/Apia"]);
     assert!(said.contains("there is no 2011-12-30"), "{said}");
 }

@@ -60,6 +60,33 @@ fn invalid_traffic_is_taken_out_and_can_be_put_back() {
 }
 
 #[test]
+fn a_list_that_matches_nothing_yet_stays_in_use() {
+    let bench = Bench::new("");
+    let mut log: Vec<Click> = (0..6000).map(|n| Click::new(format!("c-{n}"), "ad", START_MS + n * 16_000)).collect();
+    bench.append(0, &log);
+    let job = crate::process::Process::start(bench.path(), &["run", "job.toml", "-D", "source.follow=true"]);
+    crate::process::wait_until("the day is complete", || {
+        bench.weir(&["reconcile", "job.toml", "--date", DATE]).status.success()
+    });
+    std::fs::write(bench.path().join("bots.ndjson"), "{\"user_id\":\"bot\"}\n").unwrap();
+    let kept = bench.reconcile(DATE, &["--exclude", "bots.ndjson"]);
+    assert_eq!((&kept["revision"], &kept["excluded"]), (&json!(2), &json!(["bots"])));
+
+    // The bot comes late, and someone else.
+    let late = [
+        Click { user: "bot".to_owned(), ..Click::new("late-1", "ad", START_MS + 1) },
+        Click::new("late-2", "ad", START_MS + 2),
+    ];
+    bench.append(0, &late);
+    log.extend(late);
+    crate::process::wait_until("the late clicks are in the archive", || {
+        bench.reconcile(DATE, &[])["status"] == "restated"
+    });
+    assert_eq!(bench.counts(DATE)["ad"], 5400 + 1, "of a day, 5,400 and the one that is no bot");
+    job.terminate();
+}
+
+#[test]
 fn lists_that_are_wrong_change_nothing() {
     let bench = Bench::new("");
     bench.append(

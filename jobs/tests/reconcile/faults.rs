@@ -60,6 +60,42 @@ fn a_file_that_is_not_what_it_was_is_named_and_the_day_stays_open() {
     assert_eq!(bench.counts(DATE).values().sum::<i64>(), 2000);
 }
 
+/// Replaces a file by one of another name, as an engine does that compacts a table.
+fn compact(bench: &Bench, table: &str) {
+    let folder = bench.path().join("tables").join(table);
+    let actions = crate::bench::actions(&folder);
+    let mut lines = String::new();
+    for path in live(&folder) {
+        let (_, added) = actions.iter().find(|(_, action)| action["add"]["path"] == *path).unwrap();
+        let mut add = added["add"].clone();
+        let compacted = path.replace("part-", "compacted-");
+        // The old one stays until somebody cleans up.
+        std::fs::copy(folder.join(&path), folder.join(&compacted)).unwrap();
+        add["path"] = compacted.into();
+        add["dataChange"] = false.into();
+        let remove = serde_json::json!({ "remove": { "path": path, "deletionTimestamp": 1, "dataChange": false } });
+        lines.push_str(&format!("{remove}\n{}\n", serde_json::json!({ "add": add })));
+    }
+    let versions = std::fs::read_dir(folder.join("_delta_log")).unwrap().count();
+    std::fs::write(folder.join(format!("_delta_log/{versions:020}.json")), lines).unwrap();
+}
+
+#[test]
+fn tables_may_be_compacted_before_a_day_is_closed_and_billing_tables_not_after() {
+    let bench = bench();
+    ["clicks_raw", "clicks_late", "clicks_agg"].iter().for_each(|table| compact(&bench, table));
+    let report = bench.reconcile(DATE, &[]);
+    assert_eq!((&report["streamed"], &report["billed"]), (&2000.into(), &2000.into()));
+    assert!(bench.ledger(DATE).is_empty());
+
+    compact(&bench, "billing_daily");
+    std::fs::write(bench.path().join("one.ndjson"), "{\"click_id\":\"c-7\"}\n").unwrap();
+    let said = bench.refused(DATE, &["--exclude", "one.ndjson"]);
+    assert!(said.contains("another engine has rewritten it"), "{said}");
+    assert_eq!(bench.counts(DATE).values().sum::<i64>(), 2000, "each ad is there once");
+    assert_eq!(bench.reconcile(DATE, &[])["revision"], 1, "nothing was begun");
+}
+
 #[test]
 fn what_was_billed_cannot_be_changed_unnoticed() {
     let bench = bench();

@@ -34,6 +34,11 @@ pub fn commit_day(store: &Arc<dyn Store>, record: &DayRecord) -> Result<(), Sink
     Ok(())
 }
 
+/// Whether a revision can be committed, as the tables are now. To be asked before its record exists.
+pub fn check_day(store: &Arc<dyn Store>, record: &DayRecord) -> Result<(), SinkError> {
+    BillingTable::ALL.into_iter().try_for_each(|table| still_there(store, table, record))
+}
+
 /// What a revision replaces must be what the table shows: else every ad of the day would be there twice.
 fn still_there(store: &Arc<dyn Store>, table: BillingTable, record: &DayRecord) -> Result<(), SinkError> {
     let mut replaced = record.replaced.iter().filter(|name| is_of(table, name)).peekable();

@@ -17,7 +17,7 @@ mod commit;
 mod read;
 mod rows;
 
-pub use self::commit::commit_day;
+pub use self::commit::{check_day, commit_day};
 pub use self::read::{billed, corrected};
 pub use self::rows::{BilledAd, CorrectedAd, DayFiles};
 
