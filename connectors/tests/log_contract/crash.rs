@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
@@ -86,10 +86,18 @@ fn spawn(folder: &Path, seed: u64) -> Child {
         .unwrap()
 }
 
-/// What children have said is settled: whole lines only, the last may be torn.
+/// What children have said is settled. Each child has a file of its own, whose last line its end may have torn.
 fn said(folder: &Path) -> BTreeSet<String> {
-    let text = std::fs::read_to_string(folder.join("settled")).unwrap_or_default();
+    let texts = (0..SEEDS).filter_map(|seed| std::fs::read_to_string(settled_path(folder, seed)).ok());
+    texts.flat_map(|text| whole_lines(&text)).collect()
+}
+
+fn whole_lines(text: &str) -> Vec<String> {
     text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+}
+
+fn settled_path(folder: &Path, seed: u64) -> PathBuf {
+    folder.join(format!("settled-{seed}"))
 }
 
 /// Without torn lines, which nobody was told about.
@@ -104,8 +112,7 @@ fn child_that_is_killed() {
     let seed: u64 = std::env::var(SEED).unwrap().parse().unwrap();
     let mut random = StdRng::seed_from_u64(seed ^ 0xC41D);
     let log = open(folder.as_ref());
-    let path = Path::new(&folder).join("settled");
-    let settled = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    let settled = std::fs::File::create_new(settled_path(folder.as_ref(), seed)).unwrap();
     let settled = std::sync::Arc::new(Mutex::new(settled));
     for number in 0_u64.. {
         let mut group = Group::default();
