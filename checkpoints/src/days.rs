@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Created, Epoch, Manifest, Names, OutputPart, Sequence, Store, StoreError};
 
 /// The version of the stored format. A reconciler refuses any other.
-pub const DAY_FORMAT_VERSION: u32 = 1;
+pub const DAY_FORMAT_VERSION: u32 = 2;
 
 /// One revision of a day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use weir_dataflow::reconcile::{
-    AdDay, Archive, ArchiveError, ArchiveFactory, ArchiveRow, ArchivedClick, DayCount, Reason, Recount, RecountError,
-    StreamedWindow, recount,
+    AdDay, Archive, ArchiveError, ArchiveFactory, ArchiveRow, ArchivedClick, BilledWindow, BilledWindows, DayCount,
+    Reason, Recount, RecountError, StreamedWindow, recount,
 };
-use weir_dataflow::{Click, LateReason, Layout};
+use weir_dataflow::{Click, LateReason, Layout, Window};
 
 const START_MS: i64 = 1_736_899_200_000;
 const DAY_MS: i64 = 86_400_000;
@@ -30,13 +30,17 @@ struct Row {
     epoch: u64,
     late: Option<LateReason>,
     excluded: bool,
+    region: Option<&'static str>,
 }
+
+/// Clicks by region.
+type ByRegion = BTreeMap<Option<&'static str>, i64>;
 
 #[derive(Debug, Clone, Default)]
 struct Rows {
     clicks: Vec<Row>,
     /// By ad and minute.
-    streamed: BTreeMap<(String, i64), i64>,
+    streamed: BTreeMap<(String, i64), ByRegion>,
 }
 
 impl Row {
@@ -49,8 +53,8 @@ impl Row {
             ip_address: None,
             user_agent: None,
         };
-        let &Self { partition, offset, epoch, excluded, .. } = self;
-        ArchivedClick { click, partition, offset, epoch, excluded }
+        let &Self { partition, offset, epoch, excluded, region, .. } = self;
+        ArchivedClick { click, partition, offset, epoch, excluded, region }
     }
 
     fn cell(&self) -> (String, i64) {
@@ -76,23 +80,25 @@ impl ArchiveFactory for Rows {
             self.clicks.iter().enumerate().filter(|(at, _)| mine(at)).map(|(_, row)| row.clone()).collect();
         clicks.sort_by(|a, b| (&a.ad, a.time_ms).cmp(&(&b.ad, b.time_ms)));
         let streamed = self.streamed.iter().enumerate().filter(|(at, _)| mine(at));
-        let streamed = streamed.map(|(_, (cell, clicks))| (cell.clone(), *clicks)).collect();
+        let streamed = streamed.map(|(_, (cell, clicks))| (cell.clone(), clicks.clone())).collect();
         Ok(Box::new(Share { clicks, streamed, at: 0 }))
     }
 }
 
 struct Share {
     clicks: Vec<Row>,
-    streamed: Vec<((String, i64), i64)>,
+    streamed: Vec<((String, i64), ByRegion)>,
     at: usize,
 }
 
 impl Archive for Share {
     fn read(&mut self, take: &mut dyn FnMut(ArchiveRow<'_>)) -> Result<bool, ArchiveError> {
         if self.at == 0 {
-            for ((ad_id, minute), clicks) in &self.streamed {
-                let (start_ms, clicks) = (minute * MINUTE_MS, *clicks);
-                take(ArchiveRow::Streamed(StreamedWindow { ad_id, start_ms, clicks }));
+            for ((ad_id, minute), by_region) in &self.streamed {
+                for (&region, &clicks) in by_region {
+                    let start_ms = minute * MINUTE_MS;
+                    take(ArchiveRow::Streamed(StreamedWindow { ad_id, start_ms, clicks, region }));
+                }
             }
         }
         let until = (self.at + 100).min(self.clicks.len());
@@ -145,6 +151,7 @@ fn generate(random: &mut StdRng) -> Rows {
             epoch: random.random_range(1..20),
             late: None,
             excluded: random.random_bool(0.02),
+            region: [None, Some("eu"), Some("us")][random.random_range(0..3)],
         };
         for copy in 0..if random.random_bool(0.2) { random.random_range(1..4) } else { 1 } {
             if copy > 0 {
@@ -181,14 +188,14 @@ fn copies(rows: &Rows) -> Vec<Vec<Row>> {
 }
 
 /// The first copy on time counts; a stream that has forgotten it may count a later one again.
-fn counted_by_a_right_stream(rows: &Rows, random: &mut StdRng) -> BTreeMap<(String, i64), i64> {
-    let mut counted = BTreeMap::new();
+fn counted_by_a_right_stream(rows: &Rows, random: &mut StdRng) -> BTreeMap<(String, i64), ByRegion> {
+    let mut counted: BTreeMap<_, ByRegion> = BTreeMap::new();
     for copies in copies(rows) {
         let mut on_time = copies.iter().filter(|row| row.late.is_none());
         let Some(first) = on_time.next() else { continue };
         let again = on_time.filter(|row| row.epoch > first.epoch && random.random_bool(0.3));
         for row in std::iter::once(first).chain(again) {
-            *counted.entry(row.cell()).or_default() += 1;
+            *counted.entry(row.cell()).or_default().entry(row.region).or_default() += 1;
         }
     }
     counted
@@ -221,7 +228,7 @@ fn check(rows: &Rows, day: &DayCount, seed: u64) {
             .streamed
             .iter()
             .filter(|((ad, minute), _)| *ad == ad_id && (START_MS..START_MS + DAY_MS).contains(&(minute * MINUTE_MS)))
-            .map(|(_, clicks)| clicks)
+            .flat_map(|(_, by_region)| by_region.values())
             .sum();
         let Some(ad) = found.get(ad_id.as_str()) else {
             assert_eq!((firsts.len(), streamed), (0, 0), "seed {seed}: {ad_id} is missing");
@@ -281,8 +288,8 @@ fn what_the_stream_counted_wrong_is_found_where_it_is() {
         }
         let right = run(&rows, 1, 1, true).unwrap();
         let (lost, invented) = (cells[random.random_range(0..cells.len())].clone(), ("ad-9".to_owned(), cells[0].1));
-        let clicks = rows.streamed.remove(&lost).unwrap();
-        rows.streamed.insert(invented.clone(), 7);
+        let clicks: i64 = rows.streamed.remove(&lost).unwrap().values().sum();
+        rows.streamed.insert(invented.clone(), [(Some("eu"), 7)].into());
         let day = run(&rows, 2, 2, true).unwrap();
         check(&rows, &day, seed);
         let found = ads(&day);
@@ -330,7 +337,111 @@ fn an_archive_that_contradicts_itself_is_refused() {
     twice.clicks.push(rows.clicks.iter().find(|row| row.late.is_none()).unwrap().clone());
     check(&twice, "is there 2 times");
     check(
-        &Rows { clicks: rows.clicks.clone(), streamed: [(("ad-1".to_owned(), START_MS / MINUTE_MS), i64::MAX)].into() },
+        &Rows {
+            clicks: rows.clicks.clone(),
+            streamed: [(("ad-1".to_owned(), START_MS / MINUTE_MS), [(None, i64::MAX)].into())].into(),
+        },
         "clicks in one minute",
     );
+}
+
+/// A window of an ad in a region.
+type Place = (String, Window, i64, Option<&'static str>);
+
+fn in_day(window: Window, start_ms: i64) -> bool {
+    start_ms >= START_MS && start_ms + window.length_ms() <= START_MS + DAY_MS
+}
+
+/// Clicks by window, and their users.
+fn windows_of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> BTreeMap<Place, (i64, BTreeSet<&'a str>)> {
+    let mut windows: BTreeMap<Place, (i64, BTreeSet<&str>)> = BTreeMap::new();
+    for row in rows {
+        for window in Window::ALL {
+            let place = (row.ad.clone(), window, window.start_of(row.time_ms), row.region);
+            let (clicks, users) = windows.entry(place).or_default();
+            *clicks += 1;
+            users.insert(&row.user);
+        }
+    }
+    windows.retain(|(_, window, start_ms, _), _| in_day(*window, *start_ms));
+    windows
+}
+
+fn streamed_windows(rows: &Rows) -> BTreeMap<Place, i64> {
+    let mut windows = BTreeMap::new();
+    for ((ad, minute), by_region) in &rows.streamed {
+        for (region, clicks) in by_region {
+            for window in Window::ALL {
+                let place = (ad.clone(), window, window.start_of(minute * MINUTE_MS), *region);
+                *windows.entry(place).or_default() += clicks;
+            }
+        }
+    }
+    windows.retain(|(_, window, start_ms, _), _| in_day(*window, *start_ms));
+    windows
+}
+
+/// Puts billed windows in the place of streamed ones, and compares the whole with what a plain loop bills.
+fn check_windows(rows: &Rows, found: &[BilledWindow], seed: u64) {
+    let clicks = copies(rows);
+    let billed = clicks.iter().filter(|copies| copies[0].in_day() && !copies.iter().any(|row| row.excluded));
+    let expected = windows_of(billed.map(|copies| &copies[0]));
+    let mut shown = streamed_windows(rows);
+    for window in found {
+        let region =
+            [None, Some("eu"), Some("us")].into_iter().find(|known| *known == window.region.as_deref()).unwrap();
+        let place = (window.ad_id.clone(), window.window, window.start_ms, region);
+        let users = expected.get(&place).map_or(0, |(_, users)| users.len());
+        assert_eq!(window.unique_users, users as u64, "seed {seed}: {window:?}");
+        shown.insert(place, window.click_count as i64);
+    }
+    shown.retain(|_, clicks| *clicks != 0);
+    let expected: BTreeMap<Place, i64> = expected.into_iter().map(|(place, (clicks, _))| (place, clicks)).collect();
+    assert_eq!(shown, expected, "seed {seed}");
+}
+
+#[test]
+fn windows_are_billed_as_a_plain_loop_bills_them() {
+    let mut restated = 0;
+    for seed in 200..260 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut rows = generate(&mut random);
+        if seed % 3 == 0 {
+            let wrong = rows.streamed.keys().nth(random.random_range(0..rows.streamed.len().max(1))).cloned();
+            wrong.map(|cell| rows.streamed.remove(&cell));
+            rows.streamed.insert(("ad-9".to_owned(), START_MS / MINUTE_MS), [(Some("us"), 3)].into());
+        }
+        let day = run(&rows, 2, 2, false).unwrap();
+        let mut windows = BilledWindows::of(&day.ads, START_MS, START_MS + DAY_MS);
+        // One that is right as it is, and was restated before.
+        if let Some((ad, minute)) =
+            rows.streamed.keys().find(|(_, minute)| in_day(Window::OneMinute, minute * MINUTE_MS))
+        {
+            windows.add(ad, Window::OneMinute, minute * MINUTE_MS);
+        }
+        let found = windows.count(&rows, 1).unwrap();
+        check_windows(&rows, &found, seed);
+        assert_eq!(windows.count(&rows, random.random_range(2..5)).unwrap(), found, "seed {seed}");
+        restated += found.len();
+    }
+    assert!(restated > 1_000, "{restated}");
+}
+
+#[test]
+fn minutes_that_do_not_add_up_to_their_day_are_refused() {
+    let rows = generate(&mut StdRng::seed_from_u64(3));
+    let day = run(&rows, 1, 1, false).unwrap();
+    let windows = BilledWindows::of(&day.ads, START_MS, START_MS + DAY_MS);
+    windows.count(&rows, 2).unwrap();
+    let mut more = rows.clone();
+    let billed = rows
+        .clicks
+        .iter()
+        .find(|row| row.in_day() && windows.hours_ms().contains(&Window::OneHour.start_of(row.time_ms)));
+    let copies: Vec<Row> = (0..1_440_i64)
+        .map(|minute| Row { time_ms: START_MS + minute * MINUTE_MS, offset: 9_999, ..billed.unwrap().clone() })
+        .collect();
+    more.clicks.extend(copies);
+    let refusal = windows.count(&more, 2).unwrap_err().to_string();
+    assert!(refusal.contains("its minutes by"), "{refusal}");
 }

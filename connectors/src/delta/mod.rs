@@ -50,7 +50,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use weir_checkpoints::Store;
 use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
-pub use self::billing::{BilledAd, BillingTable, CorrectedAd, DayFiles, billed, check_day, commit_day, corrected};
+pub use self::billing::{
+    BilledAd, BillingTable, CorrectedAd, DayFiles, billed, check_day, commit_day, corrected, corrected_windows,
+};
 pub use self::day::{DayArchive, DayRange, Excluded};
 pub use self::held_back::{held_back, held_back_clicks};
 pub use self::read::{

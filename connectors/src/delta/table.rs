@@ -146,7 +146,7 @@ pub(super) const fn partition_of_window(window: Window, start_ms: i64) -> u32 {
     (index << WINDOW_SHIFT) | day_of(start_ms)
 }
 
-fn date_text(day: u32) -> String {
+pub(super) fn date_text(day: u32) -> String {
     let date = chrono::NaiveDate::from_num_days_from_ce_opt(day as i32 + DAYS_BEFORE_1970);
     date.map_or_else(|| format!("day-{day}"), |date| date.format("%Y-%m-%d").to_string())
 }
@@ -172,7 +172,7 @@ impl Column {
     }
 }
 
-fn window_columns() -> Vec<Column> {
+pub(super) fn window_columns() -> Vec<Column> {
     vec![
         // In a file of few minutes most ads have few rows, and whoever looks for one would have to read all names of a
         // dictionary. Sorted as they are, names compress well.

@@ -41,6 +41,8 @@ pub struct ArchivedClick<'a> {
     pub epoch: u64,
     /// Whether it is to be taken out.
     pub excluded: bool,
+    /// The region that it came in, where the archive was asked for that.
+    pub region: Option<&'a str>,
 }
 
 /// A minute of an ad in a region, as the stream closed it.
@@ -52,6 +54,8 @@ pub struct StreamedWindow<'a> {
     pub start_ms: i64,
     /// Its clicks.
     pub clicks: i64,
+    /// The region, where the archive was asked for that.
+    pub region: Option<&'a str>,
 }
 
 /// Why the archive cannot be read.

@@ -32,6 +32,7 @@ mod sort;
 mod tally;
 mod users;
 mod walk;
+mod windows;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,7 @@ use timely::dataflow::operators::{Concatenate, Probe};
 pub use self::input::{Archive, ArchiveError, ArchiveFactory, ArchiveRow, ArchivedClick, StreamedWindow};
 pub use self::merkle::{AdProof, Branch, ProofError};
 pub use self::outcome::{AdDay, Correction, DayCount, OffsetRange, Reason, WindowDifference};
+pub use self::windows::{BilledWindow, BilledWindows};
 use crate::Layout;
 use read::Reading;
 use settle::settle;

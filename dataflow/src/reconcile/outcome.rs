@@ -70,6 +70,10 @@ pub struct AdDay {
     pub corrections: Vec<Correction>,
     /// The minutes in which the stream's count cannot be explained.
     pub differences: Vec<WindowDifference>,
+    /// The minutes in which what is billed is not what the stream has counted, counted from the day's start.
+    pub restated_minutes: Vec<u32>,
+    /// The rows of its minutes that are not billed, by partition and offset: repeated copies, and clicks that are taken out.
+    pub not_billed: Vec<(u32, u64)>,
     /// The root of the tree over its clicks, in hex; none without clicks.
     pub root: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! Operators `settle` and `collect`: all that is known of an ad on one worker, then all ads on the first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,8 @@ pub(super) enum AdPart {
     Tree { ad: u64, node: Node, clicks: u64 },
     /// A leaf of the ad that was asked for.
     Leaf { ad: u64, node: Node },
-    /// Where a click stands that a correction is about.
-    Finding { ad: u64, reason: Reason, partition: u32, offset: u64 },
+    /// Where a click stands that a correction is about, and the minute that it is in.
+    Finding { ad: u64, minute: u32, reason: Reason, partition: u32, offset: u64 },
     /// Where a copy stands that is not the first of its click, and whether the stream may have counted it again.
     Repeated { ad: u64, partition: u32, offset: u64, counts_again: bool },
     /// A worker has read its share to the end. For the first worker.
@@ -122,6 +122,8 @@ struct Settle {
     clicks: u64,
     found: BTreeMap<Reason, BTreeMap<u32, OffsetRange>>,
     again: BTreeMap<u32, OffsetRange>,
+    minutes: BTreeSet<u32>,
+    not_billed: Vec<(u32, u64)>,
 }
 
 impl Settling {
@@ -141,12 +143,18 @@ impl Settling {
                 settle.clicks += clicks;
             }
             AdPart::Leaf { node, .. } => self.leaves.push(node),
-            AdPart::Finding { ad, reason, partition, offset } => {
-                note(self.ad(ad).found.entry(reason).or_default(), partition, offset);
+            AdPart::Finding { ad, minute, reason, partition, offset } => {
+                let settle = self.ad(ad);
+                note(settle.found.entry(reason).or_default(), partition, offset);
+                settle.minutes.insert(minute);
+                if reason == Reason::InvalidTraffic {
+                    settle.not_billed.push((partition, offset));
+                }
             }
             AdPart::Repeated { ad, partition, offset, counts_again } => {
                 let settle = self.ad(ad);
                 settle.repeated += 1;
+                settle.not_billed.push((partition, offset));
                 if counts_again {
                     note(&mut settle.again, partition, offset);
                 }
@@ -204,6 +212,8 @@ impl Settle {
         }
         let unique_users = if exact_users { self.users } else { self.sketch.estimate() };
         self.cells.differences.sort_unstable();
+        self.minutes.extend(std::mem::take(&mut self.cells.wrong));
+        self.not_billed.sort_unstable();
         let root = std::mem::take(&mut self.nodes);
         let corrections = self.corrections();
         let day = AdDay {
@@ -213,6 +223,8 @@ impl Settle {
             unique_users: unique_users.min(clicks.unsigned_abs()),
             corrections,
             differences: self.cells.differences,
+            restated_minutes: self.minutes.into_iter().collect(),
+            not_billed: self.not_billed,
             root: root_of(root).map(|node| hex(&node.hash)),
             ad_id,
         };

@@ -66,12 +66,17 @@ pub(super) struct AdCells {
     pub(super) overcounted: i64,
     pub(super) uncounted: i64,
     pub(super) differences: Vec<WindowDifference>,
+    /// The minutes in which the stream has not counted what it should have, for whatever reason.
+    pub(super) wrong: Vec<u32>,
 }
 
 impl AdCells {
     fn add(&mut self, minute: u32, cell: &Cell) {
         let too_many = i64::from(cell.streamed) - i64::from(cell.to_be_streamed);
         let again = too_many.clamp(0, i64::from(cell.again));
+        if too_many != 0 {
+            self.wrong.push(minute);
+        }
         self.again += again;
         self.overcounted += (too_many - again).max(0);
         self.uncounted += (-too_many).max(0);

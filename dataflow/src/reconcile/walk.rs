@@ -19,7 +19,7 @@ use super::outcome::{Outcome, Reason};
 use super::read::ad_number;
 use super::settle::AdPart;
 use super::sort::{InParts, SortAtOnce};
-use super::tally::{Cell, CellChange};
+use super::tally::{Cell, CellChange, CellKey};
 use super::{ArchivedClick, Recount, RecountError, SHARDS};
 
 /// The key of a click, see `merkle`.
@@ -202,7 +202,7 @@ impl Walker {
         let on_time = self.on_time(copies);
         if let Some(cell) = first.cell() {
             if copies.iter().any(Copy::is_excluded) {
-                self.finding(first, Reason::InvalidTraffic);
+                self.finding(first, cell, Reason::InvalidTraffic);
             } else {
                 self.billed.push((first.ad, key));
             }
@@ -216,7 +216,7 @@ impl Walker {
             && counted.cell() != first.cell()
         {
             self.change(cell, Cell { to_be_streamed: 1, ..Cell::default() });
-            self.finding(counted, Reason::Duplicate);
+            self.finding(counted, cell, Reason::Duplicate);
         }
         self.later_copies(first, on_time, copies);
     }
@@ -238,7 +238,7 @@ impl Walker {
     fn not_on_time(&mut self, first: &Copy, cell: (u64, u32), copies: &[Copy]) {
         let future = copies.iter().any(|copy| copy.place() == first.place() && copy.kind() == Kind::Future);
         self.change(cell, Cell { to_be_streamed: -1, ..Cell::default() });
-        self.finding(first, if future { Reason::Future } else { Reason::Late });
+        self.finding(first, cell, if future { Reason::Future } else { Reason::Late });
     }
 
     fn later_copies(&mut self, first: &Copy, on_time: Option<&Copy>, copies: &[Copy]) {
@@ -256,9 +256,9 @@ impl Walker {
         self.cells.push(((cell, ()), self.end, change));
     }
 
-    fn finding(&mut self, copy: &Copy, reason: Reason) {
-        let &Copy { ad, partition, offset, .. } = copy;
-        self.parts.push(AdPart::Finding { ad, reason, partition, offset });
+    fn finding(&mut self, copy: &Copy, (ad, minute): CellKey, reason: Reason) {
+        let &Copy { partition, offset, .. } = copy;
+        self.parts.push(AdPart::Finding { ad, minute, reason, partition, offset });
     }
 
     fn contradicted(&mut self, copy: &Copy, what: String) {

@@ -25,6 +25,7 @@ mod ledger;
 mod proof;
 mod report;
 mod what_if;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -261,10 +262,12 @@ impl Reconciler {
         if !ledger.entries.is_empty() {
             outputs.push(files.corrected(&ledger.entries)?);
         }
+        outputs.extend(files.windows(&self.windows(&found, count)?, found.manifest.epoch.0)?);
         for list in &found.lists {
             list.keep(self.checkpoints.as_ref(), &names.days())?;
         }
-        let replaced = found.record.newest().map(|newest| of_table(newest, BillingTable::Daily)).unwrap_or_default();
+        let replaced = |table| found.record.newest().map(|newest| of_table(newest, table)).unwrap_or_default();
+        let replaced = [BillingTable::Daily, BillingTable::Windows].map(replaced).concat();
         let record = DayRecord {
             format: DAY_FORMAT_VERSION,
             job: self.job.clone(),

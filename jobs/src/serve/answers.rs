@@ -18,6 +18,8 @@ pub(super) struct Point {
     /// Whether the window is closed and committed. Until then the figures may still change.
     #[serde(rename = "final")]
     pub(super) is_final: bool,
+    /// Whether its day is closed: these are the figures that are billed.
+    pub(super) reconciled: bool,
 }
 
 /// The windows of one ad, in the order of time.
@@ -97,6 +99,8 @@ pub(super) struct TopList {
     /// Whether the window is closed and committed.
     #[serde(rename = "final")]
     pub(super) is_final: bool,
+    /// Whether its day is closed: these are the figures that are billed.
+    pub(super) reconciled: bool,
     /// The ads with the most clicks first; among equals the smaller id first.
     pub(super) data: Vec<TopEntry>,
 }

@@ -10,6 +10,7 @@ use weir_connectors::delta::{DeltaReader, ReadError};
 use weir_dataflow::{SketchError, TopAd, TopQuery, UserSketch, Window, WindowQuery, WindowStats};
 
 use super::answers::JobStatus;
+use super::corrected::{ClosedDays, Corrected};
 use super::hot::{Hot, Truth};
 use super::manifests::Manifests;
 use super::merge::Merged;
@@ -26,6 +27,7 @@ pub(super) struct Engine {
     hot: Option<Hot>,
     warm: Option<Warm>,
     cold: Arc<DeltaReader>,
+    corrected: Arc<Corrected>,
     manifests: Arc<Manifests>,
     job: String,
     places: Semaphore,
@@ -35,12 +37,16 @@ pub(super) struct Engine {
 pub(super) struct Found {
     pub(super) merged: Merged,
     pub(super) truth: Known,
+    /// The closed days that some of the windows may be in.
+    pub(super) closed: ClosedDays,
 }
 
 /// The ads with the most clicks, and what that is true for.
 pub(super) struct FoundTop {
     pub(super) ads: Vec<TopAd>,
     pub(super) truth: Known,
+    /// Whether its window is in a closed day.
+    pub(super) reconciled: bool,
 }
 
 /// What is known of an answer.
@@ -58,11 +64,13 @@ impl Engine {
         hot: Option<Hot>,
         warm: Option<Warm>,
         cold: Arc<DeltaReader>,
+        corrected: Corrected,
         manifests: Manifests,
         job: String,
     ) -> Self {
         let places = Semaphore::new(TABLE_QUESTIONS);
-        Self { hot, warm, cold, manifests: Arc::new(manifests), job, places }
+        let (corrected, manifests) = (Arc::new(corrected), Arc::new(manifests));
+        Self { hot, warm, cold, corrected, manifests, job, places }
     }
 
     /// The windows that are asked for, with sketches where an ad's users cannot be had without.
@@ -80,36 +88,45 @@ impl Engine {
 
     /// The ads with the most clicks in a window.
     pub(super) async fn top(&self, query: TopQuery) -> Result<FoundTop, Problem> {
-        if let Some(hot) = &self.hot {
-            let answer = hot.top(&query).await;
-            let from_ms = answer.progress.and_then(|truth| truth.complete_from_ms);
-            if let Some(truth) = answer.progress.filter(|_| from_ms.is_some_and(|from_ms| from_ms <= query.start_ms)) {
-                let mut ads = answer.found;
-                TopAd::sum(&mut ads);
-                TopAd::rank(&mut ads, query.limit);
-                return Ok(FoundTop { ads, truth: known(truth) });
-            }
-        }
-        if let Some(found) = self.warm_top(&query).await? {
-            return Ok(found);
-        }
-        // Some of the window may be in memory and the rest in the tables: then only all rows tell.
         let all = WindowQuery {
             ads: Vec::new(),
             window: query.window,
             start_ms: query.start_ms,
             end_ms: query.start_ms.saturating_add(1),
-            region: query.region,
+            region: query.region.clone(),
             sketches: false,
         };
+        let (closed, corrected) = self.corrected(all.clone()).await?;
+        let reconciled = closed.have(query.window, query.start_ms);
+        // The tiers have lists of what was counted: where some of it was corrected, only all rows tell.
+        if corrected.is_empty()
+            && let Some((ads, truth)) = self.counted_top(&query).await?
+        {
+            return Ok(FoundTop { ads, truth, reconciled });
+        }
         let found = self.rows(all).await?;
         let mut ads = found.merged.clicks();
         TopAd::rank(&mut ads, query.limit);
-        Ok(FoundTop { ads, truth: found.truth })
+        Ok(FoundTop { ads, truth: found.truth, reconciled })
+    }
+
+    /// The list of a window that one tier has all of. Some may be in memory and the rest in the tables: then there is none.
+    async fn counted_top(&self, query: &TopQuery) -> Result<Option<(Vec<TopAd>, Known)>, Problem> {
+        if let Some(hot) = &self.hot {
+            let answer = hot.top(query).await;
+            let from_ms = answer.progress.and_then(|truth| truth.complete_from_ms);
+            if let Some(truth) = answer.progress.filter(|_| from_ms.is_some_and(|from_ms| from_ms <= query.start_ms)) {
+                let mut ads = answer.found;
+                TopAd::sum(&mut ads);
+                TopAd::rank(&mut ads, query.limit);
+                return Ok(Some((ads, known(truth))));
+            }
+        }
+        self.warm_top(query).await
     }
 
     /// The list of a window that ClickHouse is sure to have.
-    async fn warm_top(&self, query: &TopQuery) -> Result<Option<FoundTop>, Problem> {
+    async fn warm_top(&self, query: &TopQuery) -> Result<Option<(Vec<TopAd>, Known)>, Problem> {
         let Some(warm) = &self.warm else { return Ok(None) };
         let end_ms = query.start_ms.saturating_add(query.window.length_ms());
         let covers = |covered: Covered| covered.from_ms <= query.start_ms && end_ms <= covered.until_ms;
@@ -117,7 +134,7 @@ impl Engine {
             return Ok(None);
         }
         let Some(ads) = warm.top(query).await else { return Ok(None) };
-        Ok(Some(FoundTop { ads, truth: self.truth().await? }))
+        Ok(Some((ads, self.truth().await?)))
     }
 
     /// Whether ClickHouse should be there, and from where on it has all windows if it answers.
@@ -233,7 +250,24 @@ impl Engine {
             Some(truth) if hot_from_ms.is_some() => known(truth),
             truth => self.without_hot(&query, truth).await?,
         };
-        Ok(Found { merged: Merged::of(rows), truth })
+        let (closed, corrected) = self.corrected(query).await?;
+        rows.extend(corrected);
+        Ok(Found { merged: Merged::of(rows), truth, closed })
+    }
+
+    /// What reconciliation has found for some windows. It is looked at last: what is closed meanwhile was counted before.
+    async fn corrected(&self, query: WindowQuery) -> Result<(ClosedDays, Vec<WindowStats>), Problem> {
+        if let Some(closed) = self.corrected.closed_if_known(&query).filter(ClosedDays::is_empty) {
+            return Ok((closed, Vec::new()));
+        }
+        let _place = self.places.acquire().await.map_err(|_| unavailable("the service stops"))?;
+        let corrected = Arc::clone(&self.corrected);
+        let read = tokio::task::spawn_blocking(move || corrected.read(&query)).await;
+        let read = read.map_err(|_| unavailable("the question was given up"))?;
+        read.map_err(|error| match error.downcast_ref::<ReadError>() {
+            Some(error) => of_table(error),
+            None => unavailable(format!("the closed days cannot be read: {error:#}")),
+        })
     }
 
     async fn stored(&self, tier: Stored, query: WindowQuery) -> Result<Vec<WindowStats>, Problem> {

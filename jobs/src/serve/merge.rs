@@ -7,6 +7,7 @@ use std::sync::Arc;
 use weir_dataflow::{SketchError, TopAd, UserSketch, Window, WindowStats};
 
 use super::answers::{Point, Series};
+use super::corrected::ClosedDays;
 
 /// The newest row of each ad, window and region.
 #[derive(Default)]
@@ -16,6 +17,7 @@ pub(super) struct Merged {
 
 impl Merged {
     /// Of rows for the same window that of the later epoch counts; committed before uncommitted where they are of one epoch.
+    /// What was corrected to nothing is no row.
     pub(super) fn of(rows: impl IntoIterator<Item = WindowStats>) -> Self {
         let mut merged = Self::default();
         for row in rows {
@@ -26,6 +28,11 @@ impl Merged {
                 Some(_) => {}
             }
         }
+        for windows in merged.ads.values_mut() {
+            windows.values_mut().for_each(|regions| regions.retain(|row| row.click_count > 0));
+            windows.retain(|_, regions| !regions.is_empty());
+        }
+        merged.ads.retain(|_, windows| !windows.is_empty());
         merged
     }
 
@@ -69,6 +76,7 @@ fn point(start_ms: i64, regions: &[WindowStats]) -> Result<Point, SketchError> {
         click_count: regions.iter().map(|row| row.click_count).sum(),
         unique_users,
         is_final: regions.iter().all(|row| row.is_final),
+        reconciled: false,
     })
 }
 
@@ -81,11 +89,20 @@ fn union<'a>(rows: impl IntoIterator<Item = &'a WindowStats>) -> Result<UserSket
 }
 
 /// A series; `fill` says for which starts there is a window in any case, and until when windows are final.
-pub(super) fn series(ad: &str, window: Window, points: Vec<Point>, fill: Option<(Range<i64>, i64)>) -> Series {
-    let data = match fill {
+pub(super) fn series(
+    ad: &str,
+    window: Window,
+    points: Vec<Point>,
+    fill: Option<(Range<i64>, i64)>,
+    closed: &ClosedDays,
+) -> Series {
+    let mut data = match fill {
         None => points,
         Some((starts_ms, closed_until_ms)) => filled(window, points, starts_ms, closed_until_ms),
     };
+    if !closed.is_empty() {
+        data.iter_mut().for_each(|point| point.reconciled = closed.have(window, point.timestamp * 1000));
+    }
     Series { ad_id: ad.to_owned(), window: window.as_str(), data }
 }
 
@@ -100,6 +117,7 @@ fn filled(window: Window, points: Vec<Point>, starts_ms: Range<i64>, closed_unti
             click_count: 0,
             unique_users: 0,
             is_final: start_ms + length_ms <= closed_until_ms,
+            reconciled: false,
         })
     });
     filled.collect()
@@ -137,7 +155,7 @@ mod tests {
         let there = row(60_000, Some("us"), &["b", "c"], 4, false);
         for rows in [[&old, &new, &there], [&new, &there, &old], [&there, &old, &new]] {
             let merged = Merged::of(rows.into_iter().cloned());
-            let point = Point { timestamp: 60, click_count: 4, unique_users: 3, is_final: false };
+            let point = Point { timestamp: 60, click_count: 4, unique_users: 3, is_final: false, reconciled: false };
             assert_eq!(merged.points("ad").unwrap(), [point]);
             assert_eq!(merged.need_sketches().len(), 1);
             assert_eq!(merged.users("ad").unwrap().estimate(), 3);
@@ -152,7 +170,7 @@ mod tests {
     #[test]
     fn windows_without_clicks_are_filled_in_between_the_ends() {
         let points = Merged::of([row(120_000, None, &["a"], 1, true)]).points("ad").unwrap();
-        let series = series("ad", Window::OneMinute, points, Some((1..240_001, 180_000)));
+        let series = series("ad", Window::OneMinute, points, Some((1..240_001, 180_000)), &ClosedDays::default());
         let data: Vec<_> =
             series.data.iter().map(|point| (point.timestamp, point.click_count, point.is_final)).collect();
         assert_eq!(data, [(60, 0, true), (120, 1, true), (180, 0, false), (240, 0, false)]);

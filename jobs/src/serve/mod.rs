@@ -4,17 +4,20 @@
 //!   GET /v1/stats ─▶ params ─▶ answers still true? ─▶ engine ─┬─▶ hot:  the memory of the job, here or in other processes
 //!                                    cache                    └─▶ plan ─┬─▶ warm: ClickHouse
 //!                                                                       └─▶ cold: the Delta tables
-//!   answer ◀─ series ◀─ merge: the newest row of each window, regions added up ◀───────────────┘
+//!   answer ◀─ series ◀─ merge: the newest row of each window, regions added up ◀───────────────┤
+//!                                                 corrected: windows of closed days ◀──────────┘
 //! ```
 //!
 //! - Every window that has a click is in an answer once, or the answer says `partial`.
 //! - `final` is said only of what is committed and closed: it never changes again in the stream.
+//! - `reconciled` is said only of what is billed: windows of closed days, with the corrections in them.
 //! - Memory is bounded: kept answers by `serve.cache_bytes`, questions to the tables by their number times
 //!   `serve.query_bytes`.
 
 mod access;
 mod answers;
 mod cache;
+mod corrected;
 mod engine;
 mod hot;
 mod job_status;
@@ -54,6 +57,7 @@ pub use restore::restore;
 
 use access::Access;
 use cache::Answers;
+use corrected::Corrected;
 use engine::Engine;
 use hot::{Hot, JobProcess};
 use manifests::Manifests;
@@ -90,11 +94,13 @@ impl Queries {
             query_bytes: config.query_bytes,
             ..DeltaReaderLimits::for_url(config.tables.as_str())
         };
-        let cold = Arc::new(DeltaReader::open(tiers.tables, limits));
+        let cold = Arc::new(DeltaReader::open(Arc::clone(&tiers.tables), limits.clone()));
+        let corrected = DeltaReader::corrected(tiers.tables, limits);
+        let corrected = Corrected::new(corrected, Arc::clone(&tiers.checkpoints), &config.job);
         let warm = config.clickhouse.clone().map(|clickhouse| Warm::new(ClickHouseReader::new(clickhouse)));
         let manifests = Manifests::new(tiers.checkpoints, &config.job);
         Ok(Self {
-            engine: Engine::new(hot, warm, cold, manifests, config.job.clone()),
+            engine: Engine::new(hot, warm, cold, corrected, manifests, config.job.clone()),
             answers: Answers::new(config.cache_bytes),
             access: Access::new(config)?,
             max_points: config.max_points,

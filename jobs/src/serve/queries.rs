@@ -148,7 +148,13 @@ impl Queries {
         let found = self.engine.windows(query).await?;
         let fill = fill.then_some((starts_ms.clone(), found.truth.closed_until_ms));
         let series_of = |ad: &Arc<str>| {
-            Ok(series(ad, window, found.merged.points(ad).map_err(|error| damaged(&error))?, fill.clone()))
+            Ok(series(
+                ad,
+                window,
+                found.merged.points(ad).map_err(|error| damaged(&error))?,
+                fill.clone(),
+                &found.closed,
+            ))
         };
         let all: Vec<Series> = ads.iter().map(series_of).collect::<Result<_, Problem>>()?;
         // A window that has no click yet may still get one.
@@ -175,7 +181,13 @@ impl Queries {
             None => self.engine.truth().await?.watermark_ms.filter(|at_ms| shown_seconds(*at_ms).is_some()),
         };
         let Some(at_ms) = at_ms else {
-            let list = TopList { window: window.as_str(), timestamp: None, is_final: false, data: Vec::new() };
+            let list = TopList {
+                window: window.as_str(),
+                timestamp: None,
+                is_final: false,
+                reconciled: false,
+                data: Vec::new(),
+            };
             return Ok(Made { data: encoded(&list), truth: self.engine.truth().await?, is_final: false });
         };
         let mut start_ms = window.start_of(at_ms);
@@ -198,7 +210,13 @@ impl Queries {
             data.push(TopEntry { ad_id: ad.ad_id.to_string(), click_count: ad.click_count, unique_users });
         }
         let is_final = start_ms + window.length_ms() <= top.truth.closed_until_ms;
-        let list = TopList { window: window.as_str(), timestamp: Some(start_ms / 1000), is_final, data };
+        let list = TopList {
+            window: window.as_str(),
+            timestamp: Some(start_ms / 1000),
+            is_final,
+            reconciled: top.reconciled,
+            data,
+        };
         Ok(Made { data: encoded(&list), truth: top.truth, is_final })
     }
 

@@ -1,7 +1,7 @@
 //! Whether what billing reads is what the records of closed days say.
 //!
 //! ```text
-//!   records of a day, a chain ─▶ files of billing_daily and corrections ─▶ in the tables' logs, these and no others
+//!   records of a day, a chain ─▶ files of the three tables ─▶ in the tables' logs, these and no others
 //!        totals ◀──────────────── sums of the rows: streamed + entries = billed
 //! ```
 
@@ -55,7 +55,9 @@ impl Rules {
     fn new() -> Self {
         Self {
             chain: Rule::new("the records of each closed day form a chain"),
-            shown: Rule::new("billing_daily and corrections show the files of the newest records, and no others"),
+            shown: Rule::new(
+                "billing_daily, corrections and clicks_agg_corrected show the files of the newest records, and no others",
+            ),
             sums: Rule::new("for each closed day, streamed + corrections = billed, ad by ad and as its record says"),
         }
     }
@@ -86,11 +88,11 @@ impl Rules {
     }
 }
 
-/// What a table should show of a day: of the ledger all revisions, of what is billed the newest.
+/// What a table should show of a day: of the ledger all revisions, of the others the newest.
 fn files_of(day: &Day, table: BillingTable) -> Vec<weir_checkpoints::OutputPart> {
     let records: Vec<&DayRecord> = match table {
         BillingTable::Corrections => day.records().collect(),
-        BillingTable::Daily => day.newest().into_iter().collect(),
+        BillingTable::Daily | BillingTable::Windows => day.newest().into_iter().collect(),
     };
     let outputs = records.into_iter().flat_map(|record| &record.outputs);
     outputs.filter(|output| output.sink == table.name()).cloned().collect()

@@ -1,10 +1,11 @@
-//! What billing reads: `billing_daily`, one row for each ad and closed day, and `corrections`, the ledger of why these are
-//! not what the stream has counted.
+//! What billing reads: `billing_daily`, one row for each ad and closed day, `corrections`, the ledger of why these are
+//! not what the stream has counted, and `clicks_agg_corrected`, the windows that this is about.
 //!
 //! ```text
 //!   write:   rows of a revision ─▶ one file a table, under a name of its own, invisible
 //!   commit:  record of the revision ─▶ corrections: add       the ledger only grows
-//!                                  └─▶ billing_daily: add, and remove the file of the revision before
+//!                                  ├─▶ billing_daily: add, and remove the file of the revision before
+//!                                  └─▶ clicks_agg_corrected: the same
 //! ```
 //!
 //! - A reader of `billing_daily` finds each ad of a closed day once, with the newest figure. Older figures are in the ledger,
@@ -12,16 +13,18 @@
 //! - Rows show only after the record of their revision exists, and once: each version carries a `txn` of the job and the
 //!   day, with the revision as its number.
 //! - The ledger is committed first: no figure is seen before its reason.
+//! - `clicks_agg_corrected` looks like `clicks_agg`. It has every region of a window that is billed otherwise than it was
+//!   counted, with no clicks where none are left; whoever puts its rows in the place of the others' has what is billed.
 
 mod commit;
 mod read;
 mod rows;
 
 pub use self::commit::{check_day, commit_day};
-pub use self::read::{billed, corrected};
+pub use self::read::{billed, corrected, corrected_windows};
 pub use self::rows::{BilledAd, CorrectedAd, DayFiles};
 
-use super::table::{Column, Kind, Layout, column};
+use super::table::{Column, Kind, Layout, column, window_columns};
 
 /// One of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +33,13 @@ pub enum BillingTable {
     Daily,
     /// `corrections`: why.
     Corrections,
+    /// `clicks_agg_corrected`: in which windows.
+    Windows,
 }
 
 impl BillingTable {
     /// In the order in which they are committed.
-    pub const ALL: [Self; 2] = [Self::Corrections, Self::Daily];
+    pub const ALL: [Self; 3] = [Self::Corrections, Self::Daily, Self::Windows];
 
     /// Its name, and its folder's.
     #[must_use]
@@ -42,6 +47,7 @@ impl BillingTable {
         match self {
             Self::Daily => "billing_daily",
             Self::Corrections => "corrections",
+            Self::Windows => "clicks_agg_corrected",
         }
     }
 
@@ -73,6 +79,11 @@ impl BillingTable {
                 revision,
                 date,
             ],
+            Self::Windows => {
+                let mut columns = window_columns();
+                columns.extend([run, revision, column("window", Kind::Text, Layout::PartitionedBy), date]);
+                columns
+            }
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Rows of a revision, read back.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use weir_checkpoints::{OutputPart, Store, content_hash};
-use weir_dataflow::SinkError;
+use weir_dataflow::reconcile::BilledWindow;
+use weir_dataflow::{SinkError, Window};
 
 use super::{BilledAd, CorrectedAd};
 use crate::delta::details::Details;
@@ -48,6 +49,31 @@ pub fn corrected(store: &dyn Store, file: &OutputPart) -> Result<Vec<CorrectedAd
     Ok(rows)
 }
 
+/// What a file of `clicks_agg_corrected` says.
+pub fn corrected_windows(store: &dyn Store, file: &OutputPart) -> Result<Vec<BilledWindow>, SinkError> {
+    let details = Details::deserialize(&file.details).map_err(|error| refused(&file.sink, error.to_string()))?;
+    let window = details.partition.get("window").and_then(Option::as_deref);
+    let window = Window::ALL.into_iter().find(|known| Some(known.as_str()) == window);
+    let window =
+        window.ok_or_else(|| refused(&file.sink, format!("`{}` has windows of an unknown length", file.name)))?;
+    let mut rows = Vec::new();
+    each_batch(store, file, |batch| {
+        for at in 0..batch.num_rows() {
+            rows.push(BilledWindow {
+                ad_id: text(batch, "ad_id", at)?.ok_or("an ad has no name")?,
+                region: text(batch, "region", at)?,
+                window,
+                start_ms: time_ms(batch, "window_start", at)?,
+                click_count: long(batch, "click_count", at)?.unsigned_abs(),
+                unique_users: long(batch, "unique_users", at)?.unsigned_abs(),
+                user_sketch: bytes(batch, "user_sketch", at)?,
+            });
+        }
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
 /// The file is compared with its hash before anything of it is believed.
 fn each_batch(
     store: &dyn Store,
@@ -79,4 +105,14 @@ fn text(batch: &RecordBatch, column: &str, at: usize) -> Result<Option<String>, 
 fn long(batch: &RecordBatch, column: &str, at: usize) -> Result<i64, String> {
     let array = batch.column_by_name(column).and_then(|array| array.as_primitive_opt::<Int64Type>());
     array.map(|array| array.value(at)).ok_or_else(|| format!("it has no column {column} of numbers"))
+}
+
+fn time_ms(batch: &RecordBatch, column: &str, at: usize) -> Result<i64, String> {
+    let array = batch.column_by_name(column).and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
+    array.map(|array| array.value(at).div_euclid(1000)).ok_or_else(|| format!("it has no column {column} of times"))
+}
+
+fn bytes(batch: &RecordBatch, column: &str, at: usize) -> Result<Vec<u8>, String> {
+    let array = batch.column_by_name(column).and_then(|array| array.as_binary_opt::<i32>());
+    array.map(|array| array.value(at).to_vec()).ok_or_else(|| format!("it has no column {column} of bytes"))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
@@ -11,13 +11,14 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterProperties};
 use serde_json::to_value;
 use weir_checkpoints::{OutputPart, Store, content_hash};
-use weir_dataflow::SinkError;
+use weir_dataflow::reconcile::BilledWindow;
+use weir_dataflow::{SinkError, Window};
 
 use super::BillingTable;
 use crate::delta::details::Details;
 use crate::delta::failed;
 use crate::delta::stats::FileStats;
-use crate::delta::table::{Layout, file_schema};
+use crate::delta::table::{Layout, Table, date_text, day_of, file_schema};
 use crate::staging::put_staged;
 
 /// What is billed for an ad.
@@ -75,7 +76,7 @@ impl DayFiles<'_> {
             self.revisions(rows.len()),
             Arc::new(rows.iter().map(|row| row.clicks_root.as_deref()).collect::<StringArray>()),
         ];
-        self.write(BillingTable::Daily, columns)
+        self.write(BillingTable::Daily, &[("date", self.date)], columns)
     }
 
     /// Writes entries of the ledger; the rows are sorted by ad, and those of an ad follow one another.
@@ -90,20 +91,59 @@ impl DayFiles<'_> {
             texts(rows.iter().map(|row| row.offsets.as_str())),
             self.revisions(rows.len()),
         ];
-        self.write(BillingTable::Corrections, columns)
+        self.write(BillingTable::Corrections, &[("date", self.date)], columns)
+    }
+
+    /// Writes windows as they are billed, one file for each length and UTC day; the rows are sorted by length, ad and time.
+    /// `epoch` is the last one that the day was closed on.
+    pub fn windows(&self, rows: &[BilledWindow], epoch: u64) -> Result<Vec<OutputPart>, SinkError> {
+        let partition = |row: &BilledWindow| (row.window, day_of(row.start_ms));
+        let mut partitions: BTreeMap<(Window, u32), Vec<&BilledWindow>> = BTreeMap::new();
+        rows.iter().for_each(|row| partitions.entry(partition(row)).or_default().push(row));
+        let files = partitions.into_iter().map(|((window, day), rows)| {
+            let date = date_text(day);
+            let columns = self.windows_of(&rows, epoch);
+            self.write(BillingTable::Windows, &[("window", window.as_str()), ("date", &date)], columns)
+        });
+        files.collect()
+    }
+
+    fn windows_of(&self, rows: &[&BilledWindow], epoch: u64) -> Vec<ArrayRef> {
+        let times = |of: fn(&BilledWindow) -> i64| {
+            let micros = rows.iter().map(|row| of(row) * 1000);
+            Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
+        };
+        vec![
+            texts(rows.iter().map(|row| row.ad_id.as_str())),
+            times(|row| row.start_ms),
+            times(|row| row.start_ms + row.window.length_ms()),
+            longs(rows.iter().map(|row| row.click_count as i64)),
+            longs(rows.iter().map(|row| row.unique_users as i64)),
+            Arc::new(BinaryArray::from_iter_values(rows.iter().map(|row| &row.user_sketch))),
+            Arc::new(rows.iter().map(|row| row.region.as_deref()).collect::<StringArray>()),
+            longs(rows.iter().map(|_| epoch as i64)),
+            texts(rows.iter().map(|_| self.run)),
+            self.revisions(rows.len()),
+        ]
     }
 
     fn revisions(&self, rows: usize) -> ArrayRef {
         Arc::new(Int32Array::from(vec![self.revision as i32; rows]))
     }
 
-    fn write(&self, table: BillingTable, arrays: Vec<ArrayRef>) -> Result<OutputPart, SinkError> {
+    fn write(
+        &self,
+        table: BillingTable,
+        partition: &[(&str, &str)],
+        arrays: Vec<ArrayRef>,
+    ) -> Result<OutputPart, SinkError> {
         let failed = |reason: String| failed(table.name(), "write a file", reason);
         let (bytes, stats) = self.encode(table, arrays).map_err(failed)?;
-        let (date, run) = (self.date, self.run);
-        let name = format!("{}/date={date}/part-{:06}-{run}.zstd.parquet", table.name(), self.revision);
+        let folder: String = partition.iter().map(|(column, value)| format!("{column}={value}/")).collect();
+        let name = format!("{}/{folder}part-{:06}-{}.zstd.parquet", table.name(), self.revision, self.run);
+        let value = |value: &str| Some(value.to_owned());
         let details = Details {
-            partition: BTreeMap::from([("date".to_owned(), Some(date.to_owned()))]),
+            partition: partition.iter().map(|(column, text)| ((*column).to_owned(), value(text))).collect(),
             stats: stats.to_delta(),
             sha256: Some(content_hash(&bytes)),
             rows_by_partition: BTreeMap::new(),
@@ -128,6 +168,9 @@ impl DayFiles<'_> {
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(text)?))
             .set_bloom_filter_position(BloomFilterPosition::End)
             .set_statistics_enabled(EnabledStatistics::None);
+        if table == BillingTable::Windows {
+            properties = properties.set_data_page_row_count_limit(Table::Agg.page_rows());
+        }
         for column in columns.iter().filter(|column| column.layout != Layout::PartitionedBy) {
             properties = column.configure(properties, batch.num_rows() as u64);
         }

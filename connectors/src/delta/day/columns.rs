@@ -15,24 +15,32 @@ pub(super) const OF_CLICKS: [&str; 9] =
 pub(super) const OF_CLICKS_WITH_IDS: [&str; 7] =
     ["ad_id", "user_id", "timestamp", "click_id", "partition", "offset", "epoch"];
 
+/// What is read of it to count windows.
+pub(super) const OF_CLICKS_BY_WINDOW: [&str; 7] =
+    ["ad_id", "user_id", "timestamp", "partition", "offset", "epoch", REGION];
+
 /// Beside these, in the table of late clicks.
 pub(super) const OF_LATE: &str = "reason";
 
 /// What is read of the table of windows.
 pub(super) const OF_WINDOWS: [&str; 4] = ["ad_id", "window_start", "click_count", "epoch"];
 
+/// The region, in all tables.
+pub(super) const REGION: &str = "region";
+
 /// Clicks in columns.
 pub(super) struct Clicks<'a> {
     ad_id: &'a StringArray,
     user_id: &'a StringArray,
     timestamp: &'a PrimitiveArray<Int64Type>,
-    click_id: &'a StringArray,
+    click_id: Option<&'a StringArray>,
     ip_address: Option<&'a StringArray>,
     user_agent: Option<&'a StringArray>,
     partition: &'a PrimitiveArray<Int32Type>,
     offset: &'a PrimitiveArray<Int64Type>,
     epoch: &'a PrimitiveArray<Int64Type>,
     reason: Option<&'a StringArray>,
+    region: Option<&'a StringArray>,
 }
 
 impl<'a> Clicks<'a> {
@@ -42,7 +50,7 @@ impl<'a> Clicks<'a> {
             ad_id: text(batch, "ad_id")?,
             user_id: text(batch, "user_id")?,
             timestamp: long(batch, "timestamp")?,
-            click_id: text(batch, "click_id")?,
+            click_id: optional("click_id")?,
             ip_address: optional("ip_address")?,
             user_agent: optional("user_agent")?,
             partition: column(batch, "partition")?
@@ -51,6 +59,7 @@ impl<'a> Clicks<'a> {
             offset: long(batch, "offset")?,
             epoch: long(batch, "epoch")?,
             reason: optional("reason")?,
+            region: optional(REGION)?,
         })
     }
 
@@ -60,7 +69,7 @@ impl<'a> Clicks<'a> {
 
     /// Whether some clicks have no id of their own.
     pub(super) fn lack_ids(&self) -> bool {
-        self.click_id.null_count() > 0
+        self.click_id.is_some_and(|ids| ids.null_count() > 0)
     }
 
     /// A row; the batch must have it.
@@ -71,7 +80,7 @@ impl<'a> Clicks<'a> {
             ad_id: self.ad_id.value(at),
             user_id: self.user_id.value(at),
             timestamp: self.timestamp.value(at),
-            click_id: optional(self.click_id),
+            click_id: self.click_id.and_then(optional),
             ip_address: self.ip_address.and_then(optional),
             user_agent: self.user_agent.and_then(optional),
         };
@@ -81,6 +90,7 @@ impl<'a> Clicks<'a> {
             offset: self.offset.value(at) as u64,
             epoch: self.epoch.value(at) as u64,
             excluded: false,
+            region: self.region.and_then(optional),
         }
     }
 
@@ -98,6 +108,7 @@ pub(super) struct Windows<'a> {
     window_start: &'a PrimitiveArray<TimestampMicrosecondType>,
     click_count: &'a PrimitiveArray<Int64Type>,
     epoch: &'a PrimitiveArray<Int64Type>,
+    region: Option<&'a StringArray>,
 }
 
 impl<'a> Windows<'a> {
@@ -109,6 +120,7 @@ impl<'a> Windows<'a> {
                 .ok_or_else(|| "column window_start has no times in microseconds".to_owned())?,
             click_count: long(batch, "click_count")?,
             epoch: long(batch, "epoch")?,
+            region: batch.column_by_name(REGION).map(|_| text(batch, REGION)).transpose()?,
         })
     }
 
@@ -119,7 +131,9 @@ impl<'a> Windows<'a> {
     /// A row and its epoch; the batch must have it.
     pub(super) fn row(&self, at: usize) -> (StreamedWindow<'a>, u64) {
         let start_ms = self.window_start.value(at).div_euclid(1000);
-        let window = StreamedWindow { ad_id: self.ad_id.value(at), start_ms, clicks: self.click_count.value(at) };
+        let region = self.region.filter(|regions| !regions.is_null(at)).map(|regions| regions.value(at));
+        let window =
+            StreamedWindow { ad_id: self.ad_id.value(at), start_ms, clicks: self.click_count.value(at), region };
         (window, self.epoch.value(at) as u64)
     }
 }

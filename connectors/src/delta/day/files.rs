@@ -1,5 +1,7 @@
 //! Which files have rows of the day.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveDate};
 use weir_checkpoints::{Manifest, Store};
 use weir_dataflow::{SinkError, Window};
@@ -16,6 +18,17 @@ const HOUR_MS: i64 = 3_600_000;
 pub(super) struct FileOf {
     pub(super) table: Table,
     pub(super) live: LiveFile,
+}
+
+impl FileOf {
+    /// Whether it has windows, or clicks of one of these hours.
+    pub(super) fn has_rows_of_windows(&self, hours_ms: &BTreeSet<i64>) -> Result<bool, SinkError> {
+        match self.table {
+            Table::Agg => Ok(true),
+            Table::Late => Ok(false),
+            Table::Raw => Ok(span(Table::Raw, &self.live)?.is_some_and(|(start_ms, _)| hours_ms.contains(&start_ms))),
+        }
+    }
 }
 
 /// In the order of tables and names.

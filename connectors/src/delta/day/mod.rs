@@ -13,6 +13,7 @@ mod columns;
 mod files;
 mod share;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weir_checkpoints::{Manifest, Store, content_hash};
@@ -45,19 +46,33 @@ pub struct DayArchive {
     epoch: u64,
     files: Arc<Vec<FileOf>>,
     excluded: Option<Excluded>,
+    /// Whether rows are read to count windows by region, and not to tell clicks apart.
+    by_window: bool,
 }
 
 impl DayArchive {
     /// Finds the files that hold all rows up to a manifest, but for those that it holds back. Later ones are not looked at.
     pub fn open(store: Arc<dyn Store>, range: DayRange, manifest: &Manifest) -> Result<Self, SinkError> {
         let files = Arc::new(find(store.as_ref(), range, manifest)?);
-        Ok(Self { store, epoch: manifest.epoch.0, files, excluded: None })
+        Ok(Self { store, epoch: manifest.epoch.0, files, excluded: None, by_window: false })
     }
 
     /// The same, with some clicks marked as to be taken out.
     #[must_use]
     pub fn excluding(self, excluded: Excluded) -> Self {
         Self { excluded: Some(excluded), ..self }
+    }
+
+    /// The clicks of some hours, and all windows, with their regions. Clicks have no ids, and late ones are not told from
+    /// others.
+    pub fn by_window(&self, hours_ms: &BTreeSet<i64>) -> Result<Self, SinkError> {
+        let mut files = Vec::new();
+        for file in self.files.iter() {
+            if file.has_rows_of_windows(hours_ms)? {
+                files.push(file.clone());
+            }
+        }
+        Ok(Self { files: Arc::new(files), excluded: None, by_window: true, ..self.clone() })
     }
 
     /// Stands for the contents of all files: SHA-256 over their names, sizes and hashes.
@@ -82,6 +97,6 @@ impl DayArchive {
 impl ArchiveFactory for DayArchive {
     fn open(&self, worker: usize, workers: usize) -> Result<Box<dyn Archive>, ArchiveError> {
         let mine = files::dealt(&self.files, worker, workers);
-        Ok(Box::new(Share::new(Arc::clone(&self.store), self.epoch, mine, self.excluded.clone())))
+        Ok(Box::new(Share::new(Arc::clone(&self.store), self.epoch, mine, self.excluded.clone(), self.by_window)))
     }
 }

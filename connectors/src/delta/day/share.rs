@@ -10,7 +10,9 @@ use weir_checkpoints::{Store, content_hash};
 use weir_dataflow::reconcile::{Archive, ArchiveError, ArchiveRow};
 
 use super::Excluded;
-use super::columns::{Clicks, OF_CLICKS, OF_CLICKS_WITH_IDS, OF_LATE, OF_WINDOWS, Windows};
+use super::columns::{
+    Clicks, OF_CLICKS, OF_CLICKS_BY_WINDOW, OF_CLICKS_WITH_IDS, OF_LATE, OF_WINDOWS, REGION, Windows,
+};
 use super::files::FileOf;
 use crate::delta::Table;
 
@@ -23,6 +25,7 @@ pub(super) struct Share {
     epoch: u64,
     files: Vec<FileOf>,
     excluded: Option<Excluded>,
+    by_window: bool,
     waiting: VecDeque<usize>,
     open: Option<OpenFile>,
 }
@@ -33,16 +36,22 @@ struct OpenFile {
     name: Arc<str>,
     bytes: Bytes,
     rows: ParquetRecordBatchReader,
-    /// Whether all columns are read that a click without an id is known by.
+    /// Whether those columns are read that only a click without an id is known by.
     whole: bool,
     /// The rows handed out.
     done: usize,
 }
 
 impl Share {
-    pub(super) fn new(store: Arc<dyn Store>, epoch: u64, files: Vec<FileOf>, excluded: Option<Excluded>) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        epoch: u64,
+        files: Vec<FileOf>,
+        excluded: Option<Excluded>,
+        by_window: bool,
+    ) -> Self {
         let waiting = (0..files.len()).collect();
-        Self { store, epoch, files, excluded, waiting, open: None }
+        Self { store, epoch, files, excluded, by_window, waiting, open: None }
     }
 
     /// The next file with rows, checked against the log.
@@ -64,8 +73,15 @@ impl Share {
                 )));
             }
         }
-        let whole = self.excluded.is_some() || file.table != Table::Raw;
-        OpenFile::new(file, Bytes::from(bytes), whole, 0)
+        let columns = match (file.table, self.by_window) {
+            (Table::Agg, true) => [&OF_WINDOWS[..], &[REGION]].concat(),
+            (Table::Agg, false) => OF_WINDOWS.to_vec(),
+            (Table::Late, _) => [&OF_CLICKS[..], &[OF_LATE]].concat(),
+            (Table::Raw, true) => OF_CLICKS_BY_WINDOW.to_vec(),
+            (Table::Raw, false) if self.excluded.is_some() => OF_CLICKS.to_vec(),
+            (Table::Raw, false) => OF_CLICKS_WITH_IDS.to_vec(),
+        };
+        OpenFile::new(file, Bytes::from(bytes), &columns)
     }
 }
 
@@ -91,17 +107,10 @@ impl Archive for Share {
 }
 
 impl OpenFile {
-    fn new(file: &FileOf, bytes: Bytes, whole: bool, done: usize) -> Result<Self, ArchiveError> {
-        let mut columns: Vec<&str> = match file.table {
-            Table::Agg => OF_WINDOWS.to_vec(),
-            Table::Raw if !whole => OF_CLICKS_WITH_IDS.to_vec(),
-            Table::Raw | Table::Late => OF_CLICKS.to_vec(),
-        };
-        if file.table == Table::Late {
-            columns.push(OF_LATE);
-        }
-        let rows = rows(&bytes, &columns, done).map_err(|reason| wrong(&file.live.name, reason))?;
-        Ok(Self { table: file.table, name: Arc::clone(&file.live.name), bytes, rows, whole, done })
+    fn new(file: &FileOf, bytes: Bytes, columns: &[&str]) -> Result<Self, ArchiveError> {
+        let rows = rows(&bytes, columns, 0).map_err(|reason| wrong(&file.live.name, reason))?;
+        let whole = columns.len() != OF_CLICKS_WITH_IDS.len() || file.table != Table::Raw;
+        Ok(Self { table: file.table, name: Arc::clone(&file.live.name), bytes, rows, whole, done: 0 })
     }
 
     /// Hands out a batch; false at the end.

@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::error::ReadError;
 use super::query::Wanted;
 use crate::delta::actions::Add;
-use crate::delta::table::{DAYS_BEFORE_1970, Table};
+use crate::delta::table::DAYS_BEFORE_1970;
 
 /// The partition of a file: the windows' length, and the day that they start on, counted from 1970.
 pub(super) type Partition = (Window, u32);
@@ -45,13 +45,13 @@ struct Values {
 }
 
 impl DataFile {
-    pub(super) fn of(add: &Add) -> Result<(Partition, Self), ReadError> {
-        let unfit = |what: &str| ReadError::log(format_args!("its log has a file `{}` {what}", add.path));
+    pub(super) fn of(table: &str, add: &Add) -> Result<(Partition, Self), ReadError> {
+        let unfit = |what: &str| ReadError::log(table, format_args!("its log has a file `{}` {what}", add.path));
         let value = |name: &str| add.partition_values.get(name).and_then(Option::as_deref);
         let window = Window::ALL.into_iter().find(|window| value("window") == Some(window.as_str()));
         let window = window.ok_or_else(|| unfit("of an unknown window"))?;
         let day = value("date").and_then(day_of_date).ok_or_else(|| unfit("without a date"))?;
-        let name = name_of(&add.path)?;
+        let name = name_of(table, &add.path)?;
         let size_bytes = u64::try_from(add.size).map_err(|_| unfit("of no possible size"))?;
         // Ranges that are not understood leave nothing out.
         let stats = add.stats.as_deref().and_then(|stats| serde_json::from_str::<Stats>(stats).ok());
@@ -69,9 +69,9 @@ impl DataFile {
 }
 
 /// The name in the store of a file with this path in the log, where special characters are escaped.
-pub(super) fn name_of(path: &str) -> Result<String, ReadError> {
-    let unfit = |what: &str| ReadError::log(format_args!("its log has a file `{path}` {what}"));
-    Ok(format!("{}/{}", Table::Agg.name(), plain_path(path).map_err(unfit)?))
+pub(super) fn name_of(table: &str, path: &str) -> Result<String, ReadError> {
+    let unfit = |what: &str| ReadError::log(table, format_args!("its log has a file `{path}` {what}"));
+    Ok(format!("{table}/{}", plain_path(path).map_err(unfit)?))
 }
 
 /// A path of the log, where special characters are escaped, as it is in the store; or what is wrong with it.

@@ -5,7 +5,6 @@ use weir_checkpoints::StoreError;
 use weir_dataflow::SinkError;
 
 use super::helpers::CallerGone;
-use crate::delta::table::Table;
 
 /// Why a question could not be answered. There is no answer in part.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -92,7 +91,7 @@ impl ReadError {
     }
 
     /// What the log says makes no sense.
-    pub(super) fn log(reason: impl std::fmt::Display) -> Self {
-        Self::Refused { reason: format!("{reason}; repair the log of {}", Table::Agg.name()) }
+    pub(super) fn log(table: &str, reason: impl std::fmt::Display) -> Self {
+        Self::Refused { reason: format!("{reason}; repair the log of {table}") }
     }
 }

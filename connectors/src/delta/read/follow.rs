@@ -18,9 +18,6 @@ use crate::delta::actions::{Action, Add};
 use crate::delta::checkpoint;
 use crate::delta::commit::add_of;
 use crate::delta::log::{PROTOCOL, newest_checkpoint, read_version};
-use crate::delta::table::Table;
-
-const TABLE: &str = Table::Agg.name();
 
 /// Versions that are asked for at once while catching up.
 pub(in crate::delta) const AHEAD: u64 = 16;
@@ -41,14 +38,20 @@ pub struct TableVersion {
 }
 
 /// The files of a version.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Snapshot {
+    table: &'static str,
     version: TableVersion,
     files: BTreeMap<Partition, Arc<Vec<Arc<DataFile>>>>,
     files_count: usize,
 }
 
 impl Snapshot {
+    /// A table without a version.
+    fn new(table: &'static str) -> Self {
+        Self { table, version: TableVersion::default(), files: BTreeMap::new(), files_count: 0 }
+    }
+
     pub(super) fn version(&self) -> &TableVersion {
         &self.version
     }
@@ -60,7 +63,7 @@ impl Snapshot {
     /// The same with the files that a manifest lists: they are committed after it, and may not be in the log yet.
     pub(super) fn with_files_of(&self, manifest: &Manifest) -> Result<Self, ReadError> {
         let mut more = self.clone();
-        for output in manifest.outputs.iter().filter(|output| output.sink == TABLE) {
+        for output in manifest.outputs.iter().filter(|output| output.sink == self.table) {
             more.add(&add_of(output, manifest.written_ms)?)?;
         }
         Ok(more)
@@ -68,7 +71,7 @@ impl Snapshot {
 
     /// Adds a file, unless it is there; returns its partition.
     fn add(&mut self, add: &Add) -> Result<Partition, ReadError> {
-        let (partition, file) = DataFile::of(add)?;
+        let (partition, file) = DataFile::of(self.table, add)?;
         let files = Arc::make_mut(self.files.entry(partition).or_default());
         if !files.iter().any(|known| known.name == file.name) {
             files.push(Arc::new(file));
@@ -88,6 +91,7 @@ impl Snapshot {
 /// A log that is followed.
 pub(super) struct Follower {
     store: Arc<dyn Store>,
+    table: &'static str,
     interval: Duration,
     /// The newest known version, and since when it is known to be the newest.
     newest: RwLock<Option<(Arc<Snapshot>, Instant)>>,
@@ -95,9 +99,9 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(store: Arc<dyn Store>, interval: Duration) -> Self {
-        let reader = Mutex::new(LogReader::new(store.clone()));
-        Self { store, interval, newest: RwLock::new(None), reader }
+    pub(super) fn new(store: Arc<dyn Store>, table: &'static str, interval: Duration) -> Self {
+        let reader = Mutex::new(LogReader::new(store.clone(), table));
+        Self { store, table, interval, newest: RwLock::new(None), reader }
     }
 
     /// The newest version, at most about an interval old.
@@ -123,7 +127,7 @@ impl Follower {
     /// The newest version by a log that is read again from its checkpoint, whatever was known of it.
     pub(super) fn reread(&self) -> Result<Arc<Snapshot>, ReadError> {
         let mut reader = self.lock();
-        *reader = LogReader::new(self.store.clone());
+        *reader = LogReader::new(self.store.clone(), self.table);
         self.refresh(&mut reader)
     }
 
@@ -132,7 +136,7 @@ impl Follower {
         let read = reader.catch_up();
         if read.is_err() {
             // It may have stopped in the middle of a version.
-            *reader = LogReader::new(self.store.clone());
+            *reader = LogReader::new(self.store.clone(), self.table);
         }
         read?;
         let mut newest = self.newest.write().unwrap_or_else(PoisonError::into_inner);
@@ -164,8 +168,8 @@ struct LogReader {
 }
 
 impl LogReader {
-    fn new(store: Arc<dyn Store>) -> Self {
-        let (state, partitions) = (Snapshot::default(), HashMap::new());
+    fn new(store: Arc<dyn Store>, table: &'static str) -> Self {
+        let (state, partitions) = (Snapshot::new(table), HashMap::new());
         Self { store, state, partitions, checked: Instant::now(), is_new: true }
     }
 
@@ -178,9 +182,9 @@ impl LogReader {
         let is_behind = !self.follow()? && self.checked.elapsed() >= CHECK_GAP;
         if is_behind {
             self.checked = Instant::now();
-            let hint = checkpoint::hinted(self.store.as_ref(), TABLE)?;
+            let hint = checkpoint::hinted(self.store.as_ref(), self.state.table)?;
             if hint.is_some_and(|files| Some(files.version) > self.state.version.number) {
-                *self = Self::new(self.store.clone());
+                *self = Self::new(self.store.clone(), self.state.table);
                 self.start()?;
                 self.follow()?;
             }
@@ -189,9 +193,9 @@ impl LogReader {
     }
 
     fn start(&mut self) -> Result<(), ReadError> {
-        let Some(files) = newest_checkpoint(self.store.as_ref(), TABLE)? else { return Ok(()) };
+        let Some(files) = newest_checkpoint(self.store.as_ref(), self.state.table)? else { return Ok(()) };
         let columns = ["protocol", "txn", "add"];
-        let actions = checkpoint::read(self.store.as_ref(), TABLE, &files, &columns)?;
+        let actions = checkpoint::read(self.store.as_ref(), self.state.table, &files, &columns)?;
         self.apply(files.version, actions)
     }
 
@@ -201,7 +205,7 @@ impl LogReader {
         let mut ahead = 1;
         loop {
             let next = self.state.version.number.map_or(0, |number| number + 1);
-            for (version, actions) in (next..).zip(read_versions(self.store.as_ref(), TABLE, next, ahead)?) {
+            for (version, actions) in (next..).zip(read_versions(self.store.as_ref(), self.state.table, next, ahead)?) {
                 // A gap is the end: versions behind it cannot be there yet.
                 let Some(actions) = actions else { return Ok(found) };
                 self.apply(version, actions)?;
@@ -243,7 +247,7 @@ impl LogReader {
     fn remove(&mut self, path: &str) -> Result<(), ReadError> {
         let Some(partition) = self.partitions.remove(path) else { return Ok(()) };
         let Some(files) = self.state.files.get_mut(&partition) else { return Ok(()) };
-        let name = name_of(path)?;
+        let name = name_of(self.state.table, path)?;
         let files = Arc::make_mut(files);
         let before = files.len();
         files.retain(|file| *file.name != *name);

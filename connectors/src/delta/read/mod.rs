@@ -1,4 +1,5 @@
-//! Answers questions about windows from the table `clicks_agg`, wherever it is stored.
+//! Answers questions about windows from the table `clicks_agg`, wherever it is stored, and from `clicks_agg_corrected`, which
+//! looks the same.
 //!
 //! ```text
 //!   query ─▶ the table's files at one version ─▶ partition ─▶ file's ranges in the log ─▶ footer, from the cache:
@@ -63,8 +64,10 @@ use self::budget::Budget;
 use self::follow::{Follower, Snapshot};
 use self::query::Wanted;
 use self::scan::Scanner;
+use super::Table;
+use super::billing::BillingTable;
 
-/// A reader of `clicks_agg`. Its calls block, and may come from many threads at once.
+/// A reader of a table of windows. Its calls block, and may come from many threads at once.
 pub struct DeltaReader {
     follower: Follower,
     scanner: Scanner,
@@ -72,11 +75,21 @@ pub struct DeltaReader {
 }
 
 impl DeltaReader {
-    /// A reader of the table under the store's root. Nothing is read before the first question; a table that is not
+    /// A reader of `clicks_agg` under the store's root. Nothing is read before the first question; a table that is not
     /// there yet has no rows.
     #[must_use]
     pub fn open(store: Arc<dyn Store>, limits: DeltaReaderLimits) -> Self {
-        let follower = Follower::new(store.clone(), limits.refresh_interval);
+        Self::of(Table::Agg.name(), store, limits)
+    }
+
+    /// A reader of `clicks_agg_corrected`: the windows of closed days that are billed otherwise than they were counted.
+    #[must_use]
+    pub fn corrected(store: Arc<dyn Store>, limits: DeltaReaderLimits) -> Self {
+        Self::of(BillingTable::Windows.name(), store, limits)
+    }
+
+    fn of(table: &'static str, store: Arc<dyn Store>, limits: DeltaReaderLimits) -> Self {
+        let follower = Follower::new(store.clone(), table, limits.refresh_interval);
         Self { follower, scanner: Scanner::new(store, &limits), limits }
     }
 

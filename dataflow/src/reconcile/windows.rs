@@ -1,0 +1,251 @@
+//! The windows of a day in which what is billed is not what the stream has counted, counted once more.
+//!
+//! The recount has said which minutes these are, and which rows are not billed. So a second look at the archive needs no
+//! identity of a click: what is left of the rows are the billed clicks. Both counts are compared, see
+//! [`BilledWindows::count`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::thread;
+
+use super::{AdDay, ArchiveFactory, ArchiveRow, ArchivedClick, RecountError, StreamedWindow};
+use crate::{Coupon, UserSketch, Window};
+
+/// One window of an ad in a region, as it is billed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BilledWindow {
+    /// The ad.
+    pub ad_id: String,
+    /// The region, if there is one.
+    pub region: Option<String>,
+    /// The window's length.
+    pub window: Window,
+    /// Its first instant, unix time in milliseconds.
+    pub start_ms: i64,
+    /// Its billed clicks; 0 where the stream has counted some and none is billed.
+    pub click_count: u64,
+    /// Their users, an estimate as in [`crate::WindowRow`].
+    pub unique_users: u64,
+    /// The sketch behind `unique_users`, in the Apache DataSketches HLL format.
+    pub user_sketch: Vec<u8>,
+}
+
+/// Which windows are to be counted.
+pub struct BilledWindows<'a> {
+    start_ms: i64,
+    end_ms: i64,
+    ads: BTreeMap<&'a str, Ad<'a>>,
+}
+
+/// What is wanted of an ad.
+struct Ad<'a> {
+    windows: HashSet<(Window, i64)>,
+    not_billed: HashSet<(u32, u64)>,
+    day: &'a AdDay,
+}
+
+/// What a thread has counted of an ad.
+#[derive(Default)]
+struct Counted {
+    /// By length and start; there are few regions.
+    windows: HashMap<(Window, i64), Vec<OfRegion>>,
+    /// What the stream has counted in the minutes that are wanted.
+    streamed: i64,
+}
+
+#[derive(Default)]
+struct OfRegion {
+    region: Option<String>,
+    clicks: u64,
+    users: UserSketch,
+}
+
+impl<'a> BilledWindows<'a> {
+    /// The restated windows of a day, from its recount: minutes, and the longer windows around them that lie in the day.
+    #[must_use]
+    pub fn of(ads: &'a [AdDay], start_ms: i64, end_ms: i64) -> Self {
+        let of_ad = |day: &'a AdDay| {
+            let not_billed = day.not_billed.iter().copied().collect();
+            let minutes = day.restated_minutes.iter();
+            let minutes = minutes.map(|minute| start_ms + i64::from(*minute) * Window::OneMinute.length_ms());
+            let within = |start_ms: i64, end_ms: i64| {
+                move |(window, first_ms): &(Window, i64)| {
+                    *first_ms >= start_ms && first_ms + window.length_ms() <= end_ms
+                }
+            };
+            let windows = minutes.flat_map(|time_ms| Window::ALL.map(|window| (window, window.start_of(time_ms))));
+            let windows = windows.filter(within(start_ms, end_ms)).collect();
+            (day.ad_id.as_str(), Ad { windows, not_billed, day })
+        };
+        Self { start_ms, end_ms, ads: ads.iter().map(of_ad).collect() }
+    }
+
+    /// Adds a window that was restated before, whether it still has to be or not. One of an ad without a day is left out.
+    pub fn add(&mut self, ad_id: &str, window: Window, start_ms: i64) {
+        if let Some(ad) = self.ads.get_mut(ad_id) {
+            ad.windows.insert((window, start_ms));
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ads.values().all(|ad| ad.windows.is_empty())
+    }
+
+    /// The hours with rows that have to be read, by their first instant.
+    #[must_use]
+    pub fn hours_ms(&self) -> BTreeSet<i64> {
+        let starts = self.ads.values().flat_map(|ad| ad.windows.iter());
+        starts.map(|(_, start_ms)| Window::OneHour.start_of(*start_ms)).collect()
+    }
+
+    /// Counts them, in the order of windows, ads, starts and regions. The archive has to know regions.
+    ///
+    /// Fails where the minutes of an ad do not add up to the difference that the recount has found.
+    pub fn count(&self, archive: &dyn ArchiveFactory, threads: usize) -> Result<Vec<BilledWindow>, RecountError> {
+        let shares = thread::scope(|scope| {
+            let share = |number| scope.spawn(move || self.share(archive, number, threads));
+            let running: Vec<_> = (0..threads).map(share).collect();
+            let joined = running.into_iter().map(|share| match share.join() {
+                Ok(share) => share,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.collect::<Result<Vec<_>, _>>()
+        })?;
+        let mut all: BTreeMap<&str, Counted> = BTreeMap::new();
+        for (ad_id, counted) in shares.into_iter().flatten() {
+            all.entry(ad_id).or_default().merge(counted);
+        }
+        let mut windows = Vec::new();
+        for (ad_id, ad) in &self.ads {
+            let counted = all.remove(ad_id).unwrap_or_default();
+            ad.check(&counted)?;
+            windows.extend(counted.billed(ad_id));
+        }
+        windows.sort_unstable_by(|a, b| {
+            (a.window, &a.ad_id, a.start_ms, &a.region).cmp(&(b.window, &b.ad_id, b.start_ms, &b.region))
+        });
+        Ok(windows)
+    }
+
+    fn share(
+        &self,
+        archive: &dyn ArchiveFactory,
+        number: usize,
+        threads: usize,
+    ) -> Result<HashMap<&'a str, Counted>, RecountError> {
+        let mut archive = archive.open(number, threads)?;
+        let mut all = HashMap::new();
+        // Files are sorted by ad.
+        let mut last: Option<(&'a str, &Ad<'a>)> = None;
+        let mut others = String::new();
+        let mut take = |row: ArchiveRow<'_>| {
+            let ad_id = match &row {
+                ArchiveRow::Click(row) => row.click.ad_id,
+                ArchiveRow::Streamed(window) => window.ad_id,
+                ArchiveRow::Late(..) => return,
+            };
+            if others == ad_id {
+                return;
+            }
+            if last.is_none_or(|(known, _)| known != ad_id) {
+                last = self
+                    .ads
+                    .get_key_value(ad_id)
+                    .map(|(ad_id, ad)| (*ad_id, ad))
+                    .filter(|(_, ad)| !ad.windows.is_empty());
+            }
+            let Some((ad_id, ad)) = last else {
+                others.clear();
+                others.push_str(ad_id);
+                return;
+            };
+            match row {
+                ArchiveRow::Click(row) => self.click(ad, &row, all.entry(ad_id).or_default()),
+                ArchiveRow::Streamed(row) => self.streamed(ad, &row, all.entry(ad_id).or_default()),
+                ArchiveRow::Late(..) => {}
+            }
+        };
+        while archive.read(&mut take)? {}
+        Ok(all)
+    }
+
+    fn click(&self, ad: &Ad<'_>, row: &ArchivedClick<'_>, counted: &mut Counted) {
+        let time_ms = row.click.event_time_ms();
+        if !(self.start_ms..self.end_ms).contains(&time_ms) || ad.not_billed.contains(&(row.partition, row.offset)) {
+            return;
+        }
+        let user = Coupon::of_user(row.click.user_id);
+        for key in ad.wanted(time_ms) {
+            let of_region = counted.window(row.region, key);
+            of_region.clicks += 1;
+            of_region.users.update(user);
+        }
+    }
+
+    fn streamed(&self, ad: &Ad<'_>, row: &StreamedWindow<'_>, counted: &mut Counted) {
+        for key in ad.wanted(row.start_ms) {
+            counted.window(row.region, key);
+            if key.0 == Window::OneMinute {
+                counted.streamed += row.clicks;
+            }
+        }
+    }
+}
+
+impl Ad<'_> {
+    /// The windows around an instant that are wanted.
+    fn wanted(&self, time_ms: i64) -> impl Iterator<Item = (Window, i64)> {
+        let around = Window::ALL.map(|window| (window, window.start_of(time_ms)));
+        around.into_iter().filter(|key| self.windows.contains(key))
+    }
+
+    fn check(&self, counted: &Counted) -> Result<(), RecountError> {
+        let minutes = counted.windows.iter().filter(|((window, _), _)| *window == Window::OneMinute);
+        let billed: u64 = minutes.flat_map(|(_, regions)| regions).map(|of_region| of_region.clicks).sum();
+        let (by_minutes, by_day) = (billed as i64 - counted.streamed, self.day.clicks - self.day.streamed);
+        // An ad without a wanted window has nothing to be compared.
+        if by_minutes == by_day {
+            return Ok(());
+        }
+        Err(RecountError::Contradiction(format!(
+            "{}: its day is corrected by {by_day} clicks, its minutes by {by_minutes}",
+            self.day.ad_id
+        )))
+    }
+}
+
+impl Counted {
+    fn window(&mut self, region: Option<&str>, key: (Window, i64)) -> &mut OfRegion {
+        let regions = self.windows.entry(key).or_default();
+        let at = regions.iter().position(|known| known.region.as_deref() == region).unwrap_or(regions.len());
+        if at == regions.len() {
+            regions.push(OfRegion { region: region.map(str::to_owned), ..OfRegion::default() });
+        }
+        &mut regions[at]
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.streamed += other.streamed;
+        for (key, regions) in other.windows {
+            for of_region in regions {
+                let known = self.window(of_region.region.as_deref(), key);
+                known.clicks += of_region.clicks;
+                known.users.merge(&of_region.users);
+            }
+        }
+    }
+
+    fn billed(self, ad_id: &str) -> impl Iterator<Item = BilledWindow> {
+        self.windows.into_iter().flat_map(move |((window, start_ms), regions)| {
+            regions.into_iter().map(move |OfRegion { region, clicks, users }| {
+                let mut user_sketch = Vec::new();
+                users.to_datasketches(&mut user_sketch);
+                // A sketch may estimate a user more than there are clicks.
+                let unique_users = users.estimate().min(clicks);
+                let ad_id = ad_id.to_owned();
+                BilledWindow { ad_id, region, window, start_ms, click_count: clicks, unique_users, user_sketch }
+            })
+        })
+    }
+}
