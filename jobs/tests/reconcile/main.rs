@@ -12,4 +12,5 @@ mod planted;
 #[path = "../serve/process.rs"]
 mod process;
 mod proofs;
+mod served;
 mod what_if;
