@@ -67,18 +67,29 @@ impl Server {
         self.within(CALL_TIMEOUT, action, query.fetch_all::<T>()).await
     }
 
-    /// Sends bodies as one insert into `clicks_agg`. `token` names their contents: a server that remembers it from a try whose
-    /// answer was lost spares itself the work. It is no guarantee and needs to be none.
-    ///
-    /// Where `next` fails, the request is broken off in its middle, which the server notices: a token must never stand for
-    /// a part of its contents.
+    /// Sends bodies as one insert into `clicks_agg`, see [`Server::insert_into`].
     pub(super) async fn insert<E: From<ClickHouseError>>(
         &self,
         features: Features,
         token: &str,
+        next: impl FnMut() -> Result<Option<Bytes>, E>,
+    ) -> Result<(), E> {
+        self.insert_into((TABLE, &inserted_names()), features, token, next).await
+    }
+
+    /// Sends bodies as one insert into some columns of a table. `token` names their contents: a server that remembers it from a try whose
+    /// answer was lost spares itself the work. It is no guarantee and needs to be none.
+    ///
+    /// Where `next` fails, the request is broken off in its middle, which the server notices: a token must never stand for
+    /// a part of its contents.
+    pub(super) async fn insert_into<E: From<ClickHouseError>>(
+        &self,
+        (table, columns): (&str, &str),
+        features: Features,
+        token: &str,
         mut next: impl FnMut() -> Result<Option<Bytes>, E>,
     ) -> Result<(), E> {
-        let sql = format!("INSERT INTO {} ({}) FORMAT RowBinary", self.table(TABLE), inserted_names());
+        let sql = format!("INSERT INTO {} ({columns}) FORMAT RowBinary", self.table(table));
         let mut insert = self
             .client
             .insert_formatted_with(sql)

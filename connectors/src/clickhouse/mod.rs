@@ -19,6 +19,7 @@
 //! is off as well.
 
 mod backlog;
+mod billing;
 mod client;
 mod columns;
 mod commit;
@@ -40,6 +41,7 @@ use std::sync::atomic::AtomicBool;
 use weir_checkpoints::Store;
 use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
+pub use self::billing::{ClosedDay, has_day, write_day};
 pub use self::config::{ClickHouseConfig, Password};
 pub use self::error::ClickHouseError;
 pub use self::metrics::ClickHouseMetrics;

@@ -24,53 +24,30 @@ const LZ4: u8 = 0x82;
 
 /// Rows on their way into a body.
 #[derive(Default)]
-pub(super) struct Body {
+pub(super) struct Packed {
     /// Rows that are in no frame yet.
     loose: Vec<u8>,
     frames: Vec<u8>,
-    rows: u64,
 }
 
-impl Body {
-    /// Adds a row; whether it can be written at all.
+impl Packed {
+    /// Adds a row, which `encode` writes.
     #[inline]
-    pub(super) fn push(&mut self, row: &WindowRow<'_>, is_final: bool) -> bool {
-        let end_ms = row.start_ms.saturating_add(row.window.length_ms());
-        if row.start_ms < 0 || end_ms > LATEST_MS {
-            return false;
-        }
-        let out = &mut self.loose;
-        out.push(number_of(row.window));
-        push_text(out, row.ad_id.as_bytes());
-        out.extend_from_slice(&seconds(row.start_ms).to_le_bytes());
-        out.extend_from_slice(&seconds(end_ms).to_le_bytes());
-        out.extend_from_slice(&row.click_count.to_le_bytes());
-        out.extend_from_slice(&row.unique_users.to_le_bytes());
-        // An open window's sketch would be most of what is written at every checkpoint, and be of use until the next.
-        push_text(out, if is_final { row.user_sketch } else { &[] });
-        push_text(out, row.region.unwrap_or_default().as_bytes());
-        out.extend_from_slice(&row.epoch.0.to_le_bytes());
-        out.push(u8::from(is_final));
-        self.rows += 1;
+    pub(super) fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
+        encode(&mut self.loose);
         if self.loose.len() >= FRAME_BYTES {
             self.pack();
         }
-        true
     }
 
     /// What it takes packed, as far as it is.
-    pub(super) fn packed_bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.frames.len()
-    }
-
-    pub(super) fn rows(&self) -> u64 {
-        self.rows
     }
 
     /// The bytes to be sent; the memory for the next rows is kept.
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.pack();
-        self.rows = 0;
         let room = self.frames.len();
         std::mem::replace(&mut self.frames, Vec::with_capacity(room))
     }
@@ -80,6 +57,65 @@ impl Body {
             add_frame(&self.loose, &mut self.frames);
             self.loose.clear();
         }
+    }
+}
+
+/// Rows of `clicks_agg` on their way into a body.
+#[derive(Default)]
+pub(super) struct Body {
+    packed: Packed,
+    rows: u64,
+}
+
+impl Body {
+    /// Adds a row; whether it can be written at all.
+    #[inline]
+    pub(super) fn push(&mut self, row: &WindowRow<'_>, is_final: bool) -> bool {
+        self.push_with(row, is_final, &[])
+    }
+
+    /// Adds a final row with a revision of its own, which is the last column; whether it can be written at all.
+    pub(super) fn push_revised(&mut self, row: &WindowRow<'_>, revision: u64) -> bool {
+        self.push_with(row, true, &revision.to_le_bytes())
+    }
+
+    #[inline]
+    fn push_with(&mut self, row: &WindowRow<'_>, is_final: bool, more: &[u8]) -> bool {
+        let end_ms = row.start_ms.saturating_add(row.window.length_ms());
+        if row.start_ms < 0 || end_ms > LATEST_MS {
+            return false;
+        }
+        self.packed.push(|out| {
+            out.push(number_of(row.window));
+            push_text(out, row.ad_id.as_bytes());
+            out.extend_from_slice(&seconds(row.start_ms).to_le_bytes());
+            out.extend_from_slice(&seconds(end_ms).to_le_bytes());
+            out.extend_from_slice(&row.click_count.to_le_bytes());
+            out.extend_from_slice(&row.unique_users.to_le_bytes());
+            // An open window's sketch would be most of what is written at every checkpoint, and be of use until the next.
+            push_text(out, if is_final { row.user_sketch } else { &[] });
+            push_text(out, row.region.unwrap_or_default().as_bytes());
+            out.extend_from_slice(&row.epoch.0.to_le_bytes());
+            out.push(u8::from(is_final));
+            out.extend_from_slice(more);
+        });
+        self.rows += 1;
+        true
+    }
+
+    /// What it takes packed, as far as it is.
+    pub(super) fn packed_bytes(&self) -> usize {
+        self.packed.bytes()
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The bytes to be sent; the memory for the next rows is kept.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.rows = 0;
+        self.packed.take()
     }
 }
 
@@ -102,7 +138,7 @@ fn add_frame(rows: &[u8], frames: &mut Vec<u8>) {
     }
 }
 
-fn push_text(out: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn push_text(out: &mut Vec<u8>, text: &[u8]) {
     let mut length = text.len();
     while length >= 0x80 {
         out.push(length as u8 | 0x80);
@@ -155,7 +191,7 @@ mod tests {
         expected.extend_from_slice(&[60, 1, b'a', 0, 0, 0, 0, 0x10, 0x0e, 0, 0]);
         expected.extend_from_slice(&[2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 4]);
         expected.extend_from_slice(b"eu-1\x05\0\0\0\0\0\0\0\0");
-        assert_eq!(body.loose, expected);
+        assert_eq!(body.packed.loose, expected);
         let packed = body.take();
         assert_eq!(packed.get(16), Some(&LZ4));
         assert_eq!(packed.get(21..25), Some((expected.len() as u32).to_le_bytes().as_slice()));

@@ -17,6 +17,7 @@ use crate::cli::JobArgs;
 use crate::commands::time_arg::parse_time;
 use crate::commands::{load, open_store};
 use crate::output::{Output, facts, grouped, instant};
+use crate::reconcile::DaysToClickHouse;
 
 /// Shows what a job has in ClickHouse, and fills it again
 #[derive(Debug, Subcommand)]
@@ -24,7 +25,7 @@ pub(crate) enum ClickHouseCommand {
     /// Shows the server's version, and which windows are there for certain
     #[command(after_help = "Example:\n  weir clickhouse status job.toml")]
     Status(JobArgs),
-    /// Inserts the closed windows of the Delta table
+    /// Inserts the closed windows of the Delta table, and the days that billing has closed
     #[command(after_help = REBUILD)]
     Rebuild(RebuildArgs),
 }
@@ -96,6 +97,7 @@ fn status(args: &JobArgs, output: Output) -> Result<(), Failure> {
 struct Summary {
     rows: u64,
     left_out: u64,
+    days: u64,
     seconds: f64,
     complete_from_ms: i64,
     complete_until_ms: i64,
@@ -117,13 +119,16 @@ fn fill(args: &RebuildArgs, output: Output) -> Result<(), Failure> {
     bar.clear();
     let Rebuilt { rows, left_out, coverage } =
         rebuilt.map_err(anyhow::Error::from).context("the rebuild is not complete")?;
+    let days = DaysToClickHouse { checkpoints: checkpoints.as_ref(), tables: tables.as_ref(), config: &config };
+    let days = days.write_all(span.from_ms, span.to_ms).context("the windows are there, but not all closed days")?;
     let (complete_from_ms, complete_until_ms) = (coverage.from_ms, coverage.until_ms);
     let seconds = started.elapsed().as_secs_f64();
-    let summary = Summary { rows, left_out, seconds, complete_from_ms, complete_until_ms };
+    let summary = Summary { rows, left_out, days, seconds, complete_from_ms, complete_until_ms };
     Ok(output.print(&summary, |summary| {
         facts(&[
             ("inserted", format!("{} rows", grouped(summary.rows))),
             ("left out", format!("{} rows, expired or after the year 2099", grouped(summary.left_out))),
+            ("closed days", grouped(summary.days)),
             ("took", format!("{:.1} s", summary.seconds)),
             ("complete", complete(coverage)),
         ])

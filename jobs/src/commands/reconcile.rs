@@ -141,6 +141,7 @@ pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64) -> Result<Reconc
         checkpoints: open_store(config.checkpoint.url.as_str())?,
         tables: open_store(config.tables.url.as_str())?,
         time: config.time,
+        clickhouse: config.clickhouse.clone(),
         margin_ms: i64::try_from(config.billing.margin_ms).unwrap_or(i64::MAX),
         workers: config.workers as usize,
         memory_bytes,

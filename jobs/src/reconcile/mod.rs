@@ -19,6 +19,7 @@
 //! - Of two reconcilers one creates the record. The other sees that, and changes nothing.
 
 mod calendar;
+mod clickhouse;
 mod complete;
 mod exclude;
 mod ledger;
@@ -37,6 +38,7 @@ use chrono_tz::Tz;
 use weir_checkpoints::{
     ClosedOn, DAY_FORMAT_VERSION, Day, DayRecord, DayTotals, Manifest, Names, OutputPart, Sequence, Store, content_hash,
 };
+use weir_connectors::clickhouse::ClickHouseConfig;
 use weir_connectors::delta::{
     BillingTable, DayArchive, DayFiles, DayRange, Excluded, billed, check_day, commit_day, corrected,
 };
@@ -44,6 +46,7 @@ use weir_dataflow::Layout;
 use weir_dataflow::reconcile::{AdDay, DayCount, Recount, RecountProgress, SHARDS, recount};
 
 pub use self::calendar::{LocalDay, date_at};
+pub use self::clickhouse::DaysToClickHouse;
 pub use self::exclude::{ExclusionList, Exclusions};
 pub use self::proof::DayProof;
 pub use self::report::{CorrectionSum, DayReport, DayStatus, WrongWindow};
@@ -70,6 +73,8 @@ pub struct Reconciler {
     pub tables: Arc<dyn Store>,
     /// How it treats time.
     pub time: TimeConfig,
+    /// ClickHouse, where closed days are to be there as well.
+    pub clickhouse: Option<ClickHouseConfig>,
     /// How far around a day copies are looked for.
     pub margin_ms: i64,
     /// Threads.
@@ -104,9 +109,16 @@ struct Found {
 }
 
 impl Reconciler {
-    /// Closes a day, restates it, or says why neither is to be done.
+    /// Closes a day, restates it, or says why neither is to be done. ClickHouse follows last: where it is away, the day is
+    /// closed all the same, and the next run copies it.
     pub fn reconcile(&self, date: NaiveDate, timezone: Tz, wanted: &Wanted) -> Result<DayReport> {
         let started = Instant::now();
+        let report = self.close(date, timezone, wanted)?;
+        self.copy(&report.date)?;
+        Ok(report.taking(started.elapsed()))
+    }
+
+    fn close(&self, date: NaiveDate, timezone: Tz, wanted: &Wanted) -> Result<DayReport> {
         let names = Names::new(&self.job);
         let day = LocalDay::of(date, timezone)?;
         let record = Day::read(self.checkpoints.as_ref(), &names, &day.text())?;
@@ -126,8 +138,7 @@ impl Reconciler {
             return self.waiting(&found.day, &found.record, missing, wanted);
         }
         let count = self.count(&found, None)?;
-        let report = self.write(&names, found, &count)?;
-        Ok(report.taking(started.elapsed()))
+        self.write(&names, found, &count)
     }
 
     /// A day that is open, or closed with more on its way to it. What was asked for is not done then, and that is said.
@@ -191,6 +202,17 @@ impl Reconciler {
     fn finish_last(&self, record: &Day) -> Result<()> {
         let Some(newest) = record.newest() else { return Ok(()) };
         Ok(commit_day(&self.tables, newest)?)
+    }
+
+    /// Inserts a closed day into ClickHouse, where there is one and it lacks it.
+    fn copy(&self, date: &str) -> Result<()> {
+        let Some(config) = &self.clickhouse else { return Ok(()) };
+        let record = Day::read(self.checkpoints.as_ref(), &Names::new(&self.job), date)?;
+        let days = DaysToClickHouse { checkpoints: self.checkpoints.as_ref(), tables: self.tables.as_ref(), config };
+        days.write(&record).with_context(|| {
+            format!("{date} is closed, and in the Delta tables, but not all of it in ClickHouse; run it again")
+        })?;
+        Ok(())
     }
 
     fn find(
@@ -294,9 +316,7 @@ impl Reconciler {
         };
         check_day(&self.tables, &record)?;
         found.record.publish(self.checkpoints.as_ref(), names, record)?;
-        if let Some(newest) = found.record.newest() {
-            commit_day(&self.tables, newest)?;
-        }
+        self.finish_last(&found.record)?;
         Ok(DayReport::written(&self.job, &found.day, &found.record, &ledger.entries, &count.ads))
     }
 

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod bench;
+#[path = "../../../connectors/tests/clickhouse_engines/mod.rs"]
+mod clickhouse_engines;
 mod closing;
+mod copied;
 mod edges;
 mod excluded;
 mod faults;

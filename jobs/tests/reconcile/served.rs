@@ -15,7 +15,7 @@ const DATE: &str = "2025-01-15";
 const LENGTHS: [(&str, i64); 3] = [("1m", 60_000), ("5m", 300_000), ("1h", 3_600_000)];
 
 /// Two days and some, with all that a stream counts otherwise than it should.
-fn log() -> Vec<Click> {
+pub fn log() -> Vec<Click> {
     let times = (START_MS - DAY_MS / 8..START_MS + DAY_MS + DAY_MS / 8).step_by(7000).enumerate();
     let mut log: Vec<Click> =
         times.map(|(n, time_ms)| Click::new(format!("c-{n}"), &format!("ad-{}", n % 5), time_ms)).collect();
@@ -32,7 +32,11 @@ fn log() -> Vec<Click> {
 }
 
 /// Clicks and users of each ad and window, by a plain loop: the first copy of each click.
-fn billed(log: &[Click], length_ms: i64, taken_out: impl Fn(&Click) -> bool) -> BTreeMap<(String, i64), (i64, usize)> {
+pub fn billed_windows(
+    log: &[Click],
+    length_ms: i64,
+    taken_out: impl Fn(&Click) -> bool,
+) -> BTreeMap<(String, i64), (i64, usize)> {
     let mut seen = HashSet::new();
     let mut windows: BTreeMap<(String, i64), (i64, BTreeSet<&str>)> = BTreeMap::new();
     for click in log.iter().filter(|click| seen.insert(&click.id) && !taken_out(click)) {
@@ -79,7 +83,7 @@ fn served(
 fn check(bench: &Bench, address: SocketAddr, day: std::ops::Range<i64>, taken_out: impl Fn(&Click) -> bool + Copy) {
     for (window, length_ms) in LENGTHS {
         let inside = |start_ms: i64| day.start <= start_ms && start_ms + length_ms <= day.end;
-        let truth = billed(&log(), length_ms, taken_out);
+        let truth = billed_windows(&log(), length_ms, taken_out);
         let truth = truth.into_iter().filter(|((_, start), _)| inside(start * 1000));
         let expected: BTreeMap<_, _> = truth.map(|(key, (clicks, users))| (key, (clicks, users, true))).collect();
         let mut found = served(address, window, day.start - 2 * length_ms, day.end + 2 * length_ms);
@@ -112,7 +116,7 @@ fn closed_days_are_served_as_they_are_billed() {
     check(&bench, address, day.clone(), |_| false);
 
     // The list of a minute that a late click is in, and of one that lost a copy.
-    let truth = billed(&log(), 60_000, |_| false);
+    let truth = billed_windows(&log(), 60_000, |_| false);
     for ((_, start), _) in truth.iter().filter(|((ad, _), _)| ad == "ad-5") {
         let top = get(address, &format!("/v1/top?window=1m&at={start}&limit=100"));
         let of_top =
@@ -160,7 +164,7 @@ fn an_hour_in_two_days_is_served_as_it_was_counted() {
             *(if within { &mut inside } else { &mut outside }) += 1;
         }
         assert!(inside > 50 && outside > 5, "{window}: {inside} inside, {outside} outside");
-        let truth = billed(&log(), length_ms, |_| false);
+        let truth = billed_windows(&log(), length_ms, |_| false);
         for (key, (clicks, users, reconciled)) in found {
             assert!(!reconciled || truth[&key] == (clicks, users), "{window} {key:?}");
         }

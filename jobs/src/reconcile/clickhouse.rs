@@ -1,0 +1,81 @@
+//! Closed days in ClickHouse: what the records and their files say, once the tables have it.
+
+use anyhow::{Context, Result};
+use weir_checkpoints::{Day, DayRecord, Names, Store};
+use weir_connectors::clickhouse::{ClickHouseConfig, ClosedDay, has_day, write_day};
+use weir_connectors::delta::{BillingTable, billed, corrected, corrected_windows};
+
+use super::of_table;
+
+/// Where closed days are, and where they go.
+pub struct DaysToClickHouse<'a> {
+    /// Where their records are.
+    pub checkpoints: &'a dyn Store,
+    /// Where their files are.
+    pub tables: &'a dyn Store,
+    /// ClickHouse.
+    pub config: &'a ClickHouseConfig,
+}
+
+impl DaysToClickHouse<'_> {
+    /// Inserts all days that have a window in `from_ms..until_ms`; returns how many were not there yet.
+    pub fn write_all(&self, from_ms: i64, until_ms: i64) -> Result<u64> {
+        let names = Names::new(&self.config.job);
+        let objects = self.checkpoints.list(&names.days())?;
+        let mut dates: Vec<&str> = objects.iter().filter_map(|object| names.date_of_record(&object.name)).collect();
+        dates.dedup();
+        let mut written = 0;
+        for date in dates.into_iter().filter(|date| date.parse::<chrono::NaiveDate>().is_ok()) {
+            let day = Day::read(self.checkpoints, &names, date)?;
+            let in_span = day.newest().is_some_and(|newest| newest.start_ms < until_ms && from_ms < newest.end_ms);
+            if in_span && self.write(&day)? {
+                written += 1;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Inserts a closed day, unless it is there; whether it was not.
+    pub fn write(&self, day: &Day) -> Result<bool> {
+        let Some(newest) = day.newest() else { return Ok(false) };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+        let date = newest.date.parse().with_context(|| format!("`{}` is no date", newest.date))?;
+        if runtime.block_on(has_day(self.config, date, newest.revision, newest.totals.ads))? {
+            return Ok(false);
+        }
+        let mut entries = Vec::new();
+        for record in day.records() {
+            let of_record = self.rows(record, BillingTable::Corrections, corrected)?;
+            entries.extend(of_record.into_iter().map(|entry| (record.revision, record.run.clone(), entry)));
+        }
+        let closed = ClosedDay {
+            date,
+            revision: newest.revision,
+            run: &newest.run,
+            manifest_hash: &newest.closed_on.hash,
+            epoch: newest.closed_on.epoch.0,
+            billed: &self.rows(newest, BillingTable::Daily, billed)?,
+            entries: &entries,
+            windows: &self.rows(newest, BillingTable::Windows, corrected_windows)?,
+        };
+        runtime.block_on(write_day(self.config, &closed))?;
+        Ok(true)
+    }
+
+    fn rows<T, E>(
+        &self,
+        record: &DayRecord,
+        table: BillingTable,
+        read: impl Fn(&dyn Store, &weir_checkpoints::OutputPart) -> Result<Vec<T>, E>,
+    ) -> Result<Vec<T>>
+    where
+        anyhow::Error: From<E>,
+    {
+        let mut rows = Vec::new();
+        for file in of_table(record, table) {
+            rows.extend(read(self.tables, &file)?);
+        }
+        Ok(rows)
+    }
+}
