@@ -4,6 +4,7 @@
 --     └ clicks_agg_local               ReplicatedReplacingMergeTree, on every replica of every shard
 --     └ weir_progress_local            the same on one shard's worth of rows: a row for each job
 --   clicks_agg_latest                  the view that is right to read as it is
+--   billing_daily, corrections         Distributed: closed days; billing_daily_latest is the view over what is billed
 --
 -- Run it once, on any server, before the job's first start; replace the cluster's name `weir` if yours has another. The servers
 -- must define the macros {shard} and {replica}. The job finds the tables and uses them as they are: it adds columns to no
@@ -59,3 +60,45 @@ ENGINE = Distributed(weir, weir, weir_progress_local, cityHash64(job));
 CREATE VIEW IF NOT EXISTS weir.clicks_agg_latest ON CLUSTER weir AS
 SELECT window, ad_id, window_start, window_end, click_count, unique_users, user_sketch, region, epoch, final, revision
 FROM weir.clicks_agg FINAL;
+
+CREATE TABLE IF NOT EXISTS weir.billing_daily_local ON CLUSTER weir
+(
+    date          Date,
+    ad_id         String,
+    click_count   UInt64,
+    unique_users  UInt64,
+    status        String,
+    run           String,
+    manifest_hash String,
+    revision      UInt32,
+    clicks_root   String
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/weir/billing_daily/{shard}', '{replica}', revision)
+PARTITION BY toYYYYMM(date)
+ORDER BY (date, ad_id);
+
+CREATE TABLE IF NOT EXISTS weir.billing_daily ON CLUSTER weir AS weir.billing_daily_local
+ENGINE = Distributed(weir, weir, billing_daily_local, cityHash64(ad_id));
+
+CREATE VIEW IF NOT EXISTS weir.billing_daily_latest ON CLUSTER weir AS
+SELECT date, ad_id, click_count, unique_users, status, run, manifest_hash, revision, clicks_root
+FROM weir.billing_daily FINAL;
+
+CREATE TABLE IF NOT EXISTS weir.corrections_local ON CLUSTER weir
+(
+    date      Date,
+    ad_id     String,
+    streamed  Int64,
+    recounted Int64,
+    delta     Int64,
+    reason    String,
+    run       String,
+    offsets   String,
+    revision  UInt32
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/weir/corrections/{shard}', '{replica}')
+PARTITION BY toYYYYMM(date)
+ORDER BY (date, ad_id, revision, reason);
+
+CREATE TABLE IF NOT EXISTS weir.corrections ON CLUSTER weir AS weir.corrections_local
+ENGINE = Distributed(weir, weir, corrections_local, cityHash64(ad_id));

@@ -135,56 +135,98 @@ impl<'a> BilledWindows<'a> {
         threads: usize,
     ) -> Result<HashMap<&'a str, Counted>, RecountError> {
         let mut archive = archive.open(number, threads)?;
-        let mut all = HashMap::new();
-        // Files are sorted by ad.
-        let mut last: Option<(&'a str, &Ad<'a>)> = None;
-        let mut others = String::new();
-        let mut take = |row: ArchiveRow<'_>| {
-            let ad_id = match &row {
-                ArchiveRow::Click(row) => row.click.ad_id,
-                ArchiveRow::Streamed(window) => window.ad_id,
-                ArchiveRow::Late(..) => return,
-            };
-            if others == ad_id {
-                return;
-            }
-            if last.is_none_or(|(known, _)| known != ad_id) {
-                last = self
-                    .ads
-                    .get_key_value(ad_id)
-                    .map(|(ad_id, ad)| (*ad_id, ad))
-                    .filter(|(_, ad)| !ad.windows.is_empty());
-            }
-            let Some((ad_id, ad)) = last else {
-                others.clear();
-                others.push_str(ad_id);
-                return;
-            };
-            match row {
-                ArchiveRow::Click(row) => self.click(ad, &row, all.entry(ad_id).or_default()),
-                ArchiveRow::Streamed(row) => self.streamed(ad, &row, all.entry(ad_id).or_default()),
-                ArchiveRow::Late(..) => {}
-            }
+        let mut share = Share { of: self, all: HashMap::new(), ad: None, other: String::new(), run: None };
+        let mut take = |row: ArchiveRow<'_>| match row {
+            ArchiveRow::Click(row) => share.click(&row),
+            ArchiveRow::Streamed(row) => share.streamed(&row),
+            ArchiveRow::Late(..) => {}
         };
         while archive.read(&mut take)? {}
-        Ok(all)
+        share.end_run();
+        Ok(share.all)
+    }
+}
+
+/// A thread's share. Files are sorted by ad and time, so an ad and a minute are looked up once for many rows.
+struct Share<'s, 'a> {
+    of: &'s BilledWindows<'a>,
+    all: HashMap<&'a str, Counted>,
+    /// The ad of the last rows, if anything of it is wanted.
+    ad: Option<(&'a str, &'s Ad<'a>)>,
+    /// The ad of the last rows, if nothing is.
+    other: String,
+    run: Option<Run>,
+}
+
+/// Rows of one ad, minute and region that follow one another.
+struct Run {
+    minute_ms: i64,
+    region: Option<String>,
+    /// The windows around it that are wanted.
+    keys: Vec<(Window, i64)>,
+    users: Vec<Coupon>,
+}
+
+impl<'s, 'a> Share<'s, 'a> {
+    /// The ad, if anything of it is wanted.
+    #[inline]
+    fn turn_to(&mut self, ad_id: &str) -> Option<(&'a str, &'s Ad<'a>)> {
+        if self.ad.is_some_and(|(known, _)| known == ad_id) {
+            return self.ad;
+        }
+        if self.ad.is_none() && self.other == ad_id {
+            return None;
+        }
+        self.end_run();
+        let found = self.of.ads.get_key_value(ad_id).filter(|(_, ad)| !ad.windows.is_empty());
+        self.ad = found.map(|(ad_id, ad)| (*ad_id, ad));
+        self.other.clear();
+        self.other.push_str(ad_id);
+        self.ad
     }
 
-    fn click(&self, ad: &Ad<'_>, row: &ArchivedClick<'_>, counted: &mut Counted) {
+    #[inline]
+    fn click(&mut self, row: &ArchivedClick<'_>) {
+        let day = self.of.start_ms..self.of.end_ms;
+        let Some((_, ad)) = self.turn_to(row.click.ad_id) else { return };
         let time_ms = row.click.event_time_ms();
-        if !(self.start_ms..self.end_ms).contains(&time_ms) || ad.not_billed.contains(&(row.partition, row.offset)) {
+        if !day.contains(&time_ms) {
             return;
         }
-        let user = Coupon::of_user(row.click.user_id);
-        for key in ad.wanted(time_ms) {
-            let of_region = counted.window(row.region, key);
-            of_region.clicks += 1;
-            of_region.users.update(user);
+        let minute_ms = Window::OneMinute.start_of(time_ms);
+        let goes_on = |run: &Run| run.minute_ms == minute_ms && run.region.as_deref() == row.region;
+        if !self.run.as_ref().is_some_and(goes_on) {
+            let keys = ad.wanted(minute_ms).collect();
+            self.end_run();
+            self.run = Some(Run { minute_ms, region: row.region.map(str::to_owned), keys, users: Vec::new() });
+        }
+        let (Some(run), Some((_, ad))) = (&mut self.run, self.ad) else { return };
+        if !run.keys.is_empty() && !ad.not_billed.contains(&(row.partition, row.offset)) {
+            run.users.push(Coupon::of_user(row.click.user_id));
         }
     }
 
-    fn streamed(&self, ad: &Ad<'_>, row: &StreamedWindow<'_>, counted: &mut Counted) {
-        for key in ad.wanted(row.start_ms) {
+    fn end_run(&mut self) {
+        let (Some(run), Some((ad_id, _))) = (self.run.take(), self.ad) else { return };
+        if run.users.is_empty() {
+            return;
+        }
+        let counted = self.all.entry(ad_id).or_default();
+        for key in run.keys {
+            let of_region = counted.window(run.region.as_deref(), key);
+            of_region.clicks += run.users.len() as u64;
+            run.users.iter().for_each(|user| of_region.users.update(*user));
+        }
+    }
+
+    fn streamed(&mut self, row: &StreamedWindow<'_>) {
+        let Some((ad_id, ad)) = self.turn_to(row.ad_id) else { return };
+        let keys: Vec<_> = ad.wanted(row.start_ms).collect();
+        if keys.is_empty() {
+            return;
+        }
+        let counted = self.all.entry(ad_id).or_default();
+        for key in keys {
             counted.window(row.region, key);
             if key.0 == Window::OneMinute {
                 counted.streamed += row.clicks;

@@ -68,8 +68,8 @@ Examples:
   weir reconcile job.toml --date 2025-01-15 --what-if allowed_lateness=1h
   weir reconcile job.toml --watch
 
-Reads clicks_raw and clicks_late, counts the distinct clicks of the day, compares with clicks_agg, and writes billing_daily
-and corrections. It can run beside the job. A second run over the same clicks writes nothing.
+Reads clicks_raw and clicks_late, counts the distinct clicks of the day, compares with clicks_agg, and writes billing_daily,
+corrections and clicks_agg_corrected; into ClickHouse too, where the job file has one. It can run beside the job. A second run over the same clicks writes nothing.
 Exit codes: 0 all days are closed, 1 one of them is not (what is missing is named) or failed, 2 bad usage.";
 
 /// How often --watch looks.
