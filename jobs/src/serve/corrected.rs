@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn a_window_is_in_a_closed_day_only_as_a_whole() {
         let half_past_ms = 1_736_942_400_000 + 1_800_000;
-        let closed = ClosedDays(vec![half_past_ms..half_past_ms + 86_400_000]);
+        let day = half_past_ms..half_past_ms + 86_400_000;
+        let closed = ClosedDays([day].into());
         assert!(closed.have(Window::OneMinute, half_past_ms) && !closed.have(Window::OneMinute, half_past_ms - 60_000));
         assert!(!closed.have(Window::OneHour, Window::OneHour.start_of(half_past_ms)));
         assert!(closed.have(Window::OneHour, Window::OneHour.start_of(half_past_ms) + 3_600_000));
