@@ -110,6 +110,15 @@ pub fn run(job: Job, layout: Layout) -> Result<Finished, JobError> {
 }
 
 impl Layout {
+    /// Which process of how many this is.
+    #[must_use]
+    pub fn process(&self) -> (usize, usize) {
+        match self {
+            Self::Threads(_) => (0, 1),
+            Self::Cluster { process, hosts, .. } => (*process, hosts.len()),
+        }
+    }
+
     /// The workers of this process.
     fn threads(&self) -> usize {
         match self {

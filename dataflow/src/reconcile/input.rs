@@ -77,4 +77,7 @@ pub enum ArchiveError {
         /// Why.
         reason: String,
     },
+    /// This process cannot take part.
+    #[error("{0}")]
+    Unfit(String),
 }

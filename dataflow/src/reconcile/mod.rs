@@ -30,6 +30,7 @@ mod read;
 mod settle;
 mod sort;
 mod tally;
+mod together;
 mod users;
 mod walk;
 mod windows;
@@ -42,6 +43,7 @@ use timely::dataflow::operators::{Concatenate, Probe};
 pub use self::input::{Archive, ArchiveError, ArchiveFactory, ArchiveRow, ArchivedClick, StreamedWindow};
 pub use self::merkle::{AdProof, Branch, ProofError};
 pub use self::outcome::{AdDay, Correction, DayCount, OffsetRange, Reason, WindowDifference};
+pub use self::together::{Archives, Part, recount_together};
 pub use self::windows::{BilledWindow, BilledWindows};
 use crate::Layout;
 use read::Reading;
@@ -126,6 +128,9 @@ pub enum RecountError {
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A worker failed, perhaps in another process.
+    #[error("a worker failed: {0}")]
+    Elsewhere(String),
     /// What is stored contradicts itself.
     #[error("the archive contradicts itself: {0}")]
     Contradiction(String),

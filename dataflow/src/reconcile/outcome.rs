@@ -172,6 +172,15 @@ impl Outcome {
         self.failed.store(true, Ordering::Release);
     }
 
+    /// Notes a failure that may be of another process. What contradicts itself here may do so because of it.
+    pub(super) fn fail_elsewhere(&self, reason: String) {
+        let mut failure = lock(&self.failure);
+        if failure.as_ref().is_none_or(|known| matches!(known, RecountError::Contradiction(_))) {
+            *failure = Some(RecountError::Elsewhere(reason));
+        }
+        self.failed.store(true, Ordering::Release);
+    }
+
     pub(super) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

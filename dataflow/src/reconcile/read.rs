@@ -20,7 +20,7 @@ use super::outcome::Outcome;
 use super::settle::AdPart;
 use super::tally::{Cell, CellChange, CellKey};
 use super::walk::{Copy, CopyUpdate, Kind, shard_of};
-use super::{Archive, ArchiveRow, ArchivedClick, Recount, RecountError, Rounds, SHARDS, StreamedWindow};
+use super::{Archive, ArchiveError, ArchiveRow, ArchivedClick, Recount, RecountError, Rounds, SHARDS, StreamedWindow};
 use crate::{Coupon, LateReason, UserSketch};
 
 /// Another seed than the stream's: an ad or user that it mistakes for another is not mistaken here.
@@ -65,35 +65,33 @@ impl<'scope> Reading<'scope> {
         let (recount, outcome) = (Arc::clone(recount), Arc::clone(outcome));
         builder.build(move |capabilities| {
             let mut held = <[Capability<u32>; 4]>::try_from(capabilities).ok();
-            let mut reader = match opened {
-                Ok(archive) => Some(Reader::new(archive, Arc::clone(&recount), worker, rounds)),
-                Err(error) => {
-                    outcome.fail(error);
-                    None
-                }
-            };
+            let mut reader = opened.map(|archive| Reader::new(archive, Arc::clone(&recount), worker, rounds));
             move |_frontiers| {
-                let (Some(all), Some(reader)) = (&mut held, &mut reader) else {
-                    held = None;
-                    return;
-                };
+                let Some(all) = &mut held else { return };
                 if outcome.failed() {
                     held = None;
                     return;
                 }
-                if walked.less_than(&reader.round) {
-                    activator.activate_after(ROUND_WAIT);
-                    return;
-                }
-                let done = match reader.step() {
-                    Ok(done) => done,
+                let stepped = match &mut reader {
+                    Ok(reader) if walked.less_than(&reader.round) => {
+                        activator.activate_after(ROUND_WAIT);
+                        return;
+                    }
+                    Ok(reader) => reader.step().map(|done| (reader, done)),
+                    Err(error) => Err(RecountError::from(std::mem::replace(error, ArchiveError::Unfit(String::new())))),
+                };
+                let [for_copies, for_cells, for_users, for_parts] = all;
+                let (reader, done) = match stepped {
+                    Ok(stepped) => stepped,
                     Err(error) => {
+                        // The first worker may be in another process.
+                        let failed = AdPart::Failed { reason: error.to_string() };
+                        parts.activate().session(for_parts).give(failed);
                         outcome.fail(error);
                         held = None;
                         return;
                     }
                 };
-                let [for_copies, for_cells, for_users, for_parts] = all;
                 copies.activate().session(for_copies).give_iterator(reader.copies.drain(..));
                 cells.activate().session(for_cells).give_iterator(reader.cells.drain(..));
                 users.activate().session(for_users).give_iterator(reader.users.drain(..));

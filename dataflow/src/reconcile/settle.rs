@@ -34,6 +34,10 @@ pub(super) enum AdPart {
     Repeated { ad: u64, partition: u32, offset: u64, counts_again: bool },
     /// A worker has read its share to the end. For the first worker.
     Read { worker: usize, rows: u64 },
+    /// A worker cannot go on. For the first worker.
+    Failed { reason: String },
+    /// What a worker has does not fit together, perhaps because another one could not go on. For the first worker.
+    Contradicted { what: String },
 }
 
 impl AdPart {
@@ -47,7 +51,7 @@ impl AdPart {
             | Self::Leaf { ad, .. }
             | Self::Finding { ad, .. }
             | Self::Repeated { ad, .. } => *ad,
-            Self::Read { .. } => 0,
+            Self::Read { .. } | Self::Failed { .. } | Self::Contradicted { .. } => 0,
         }
     }
 }
@@ -59,6 +63,7 @@ enum Settled {
     Leaves(Vec<Node>),
     Read { rows: u64 },
     Contradiction(String),
+    Failed(String),
 }
 
 /// Brings the parts of each ad together, and leaves the day with the outcome of the first worker.
@@ -106,6 +111,7 @@ struct Settling {
     read: Vec<u64>,
     leaves: Vec<Node>,
     contradiction: Option<String>,
+    failure: Option<String>,
 }
 
 /// An ad, on its way.
@@ -160,6 +166,12 @@ impl Settling {
                 }
             }
             AdPart::Read { rows, .. } => self.read.push(rows),
+            AdPart::Failed { reason } => {
+                self.failure.get_or_insert(reason);
+            }
+            AdPart::Contradicted { what } => {
+                self.contradiction.get_or_insert(what);
+            }
         }
     }
 
@@ -186,6 +198,7 @@ impl Settling {
 
     fn finish(self, exact_users: bool) -> Vec<Settled> {
         let mut settled: Vec<Settled> = self.read.iter().map(|&rows| Settled::Read { rows }).collect();
+        settled.extend(self.failure.map(Settled::Failed));
         settled.extend(self.contradiction.map(Settled::Contradiction));
         settled.push(Settled::Leaves(self.leaves));
         for settle in self.ads.into_values() {
@@ -286,6 +299,7 @@ struct Collected {
     workers: usize,
     rows: u64,
     contradiction: Option<String>,
+    failure: Option<String>,
 }
 
 impl Collected {
@@ -297,6 +311,9 @@ impl Collected {
                 self.workers += 1;
                 self.rows += rows;
             }
+            Settled::Failed(reason) => {
+                self.failure.get_or_insert(reason);
+            }
             Settled::Contradiction(what) => {
                 self.contradiction.get_or_insert(what);
             }
@@ -304,6 +321,9 @@ impl Collected {
     }
 
     fn finish(&mut self, workers: usize, outcome: &Outcome) {
+        if let Some(reason) = self.failure.take() {
+            return outcome.fail_elsewhere(reason);
+        }
         if let Some(what) = self.contradiction.take() {
             return outcome.fail(RecountError::Contradiction(what));
         }

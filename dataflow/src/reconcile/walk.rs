@@ -142,6 +142,7 @@ pub(super) fn walk<'scope>(
                 for batch in spans.iter().filter_map(|span| span.inner.as_ref()) {
                     walker.batch(batch.as_ref());
                     if let Some(error) = walker.failure.take() {
+                        walker.parts.push(AdPart::Contradicted { what: error.to_string() });
                         outcome.fail(error);
                     }
                 }

@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use chrono::NaiveDate;
 use clap::Args;
+use weir_dataflow::Layout;
 
 use crate::Failure;
 use crate::cli::JobArgs;
@@ -87,7 +88,8 @@ pub(crate) fn run(args: &ExplainArgs, output: Output) -> Result<(), Failure> {
 
 /// A proof is for programs, in any case.
 fn prove(config: &JobConfig, click_id: &str, date: NaiveDate) -> Result<(), Failure> {
-    let proof = reconciler(config, PROOF_MEMORY_BYTES)?.prove(date, click_id)?;
+    let proof =
+        reconciler(config, PROOF_MEMORY_BYTES, Layout::Threads(config.workers as usize))?.prove(date, click_id)?;
     Ok(Output::Json.print(&proof, |_| String::new())?)
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod checkpoints;
 pub(crate) mod clickhouse;
+mod cluster;
 pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod ingest;

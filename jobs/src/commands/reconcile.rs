@@ -11,10 +11,12 @@ use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use weir_dataflow::Layout;
 use weir_dataflow::reconcile::RecountProgress;
 
 use crate::Failure;
 use crate::cli::JobArgs;
+use crate::commands::cluster::ClusterArgs;
 use crate::commands::{load, open_store, signals};
 use crate::config::{JobConfig, format_duration_ms, is_name, parse_duration_ms};
 use crate::output::{Output, facts, grouped, instant, table};
@@ -58,6 +60,8 @@ pub(crate) struct ReconcileArgs {
     /// The time zone whose days are billed, before billing.timezone of the job file
     #[arg(long, value_name = "ZONE")]
     timezone: Option<Tz>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -67,6 +71,7 @@ Examples:
   weir reconcile job.toml --date 2025-01-15 --exclude bots.ndjson
   weir reconcile job.toml --date 2025-01-15 --what-if allowed_lateness=1h
   weir reconcile job.toml --watch
+  weir reconcile job.toml --date 2025-01-15 --process 0 --hosts hosts.txt     and --process 1 on the other machine
 
 Reads clicks_raw and clicks_late, counts the distinct clicks of the day, compares with clicks_agg, and writes billing_daily,
 corrections and clicks_agg_corrected; into ClickHouse too, where the job file has one. It can run beside the job. A second run over the same clicks writes nothing.
@@ -96,7 +101,16 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
         ));
     }
     let timezone = args.timezone.unwrap_or(config.billing.timezone);
-    let reconciler = reconciler(&config, args.memory << 20)?;
+    let layout = args.cluster.layout(config.workers as usize)?;
+    let (process, processes) = layout.process();
+    if processes > 1 && (args.watch || !args.what_if.is_empty()) {
+        return Err(Failure::usage("--watch and --what-if are for one process: leave out --process and --hosts"));
+    }
+    let reconciler = reconciler(&config, args.memory << 20, layout)?;
+    let stdout = args.cluster.keep_stdout()?;
+    if process > 0 {
+        return follow(args, &reconciler);
+    }
     if args.watch {
         return watch(args, &config, &reconciler, timezone);
     }
@@ -124,6 +138,7 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
             }
         }
     }
+    drop(stdout);
     output.print(&reports, |reports| reports.iter().map(describe).collect::<Vec<_>>().join("\n"))?;
     if failed > 0 {
         return Err(anyhow!("{failed} days could not be reconciled").into());
@@ -135,7 +150,26 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
     Err(anyhow!("{open} of {} days cannot be closed yet", reports.len()).into())
 }
 
-pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64) -> Result<Reconciler, Failure> {
+/// Does for each day what process 0 says.
+fn follow(args: &ReconcileArgs, reconciler: &Reconciler) -> Result<(), Failure> {
+    let Some(Dates(first, last)) = args.date else { return Ok(()) };
+    let mut failed = 0;
+    for date in first.iter_days().take_while(|date| *date <= last) {
+        let progress = Progress::start(date, Arc::clone(&reconciler.progress));
+        let followed = reconciler.follow();
+        drop(progress);
+        if let Err(error) = followed {
+            tracing::error!("{date} could not be recounted: {error:#}");
+            failed += 1;
+        }
+    }
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(anyhow!("{failed} days could not be recounted").into())
+}
+
+pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64, layout: Layout) -> Result<Reconciler, Failure> {
     Ok(Reconciler {
         job: config.name.clone(),
         checkpoints: open_store(config.checkpoint.url.as_str())?,
@@ -144,6 +178,7 @@ pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64) -> Result<Reconc
         clickhouse: config.clickhouse.clone(),
         margin_ms: i64::try_from(config.billing.margin_ms).unwrap_or(i64::MAX),
         workers: config.workers as usize,
+        layout,
         memory_bytes,
         progress: Arc::default(),
     })

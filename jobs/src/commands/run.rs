@@ -1,6 +1,5 @@
 //! `weir run`: one process of a job.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -9,10 +8,11 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 use weir_checkpoints::{Manifest, Totals};
-use weir_dataflow::{JobMetrics, Layout, run as run_job};
+use weir_dataflow::{JobMetrics, run as run_job};
 
 use crate::Failure;
 use crate::cli::JobArgs;
+use crate::commands::cluster::ClusterArgs;
 use crate::commands::{load, signals, wiring};
 use crate::config::{JobConfig, SourceConfig};
 use crate::metrics::MetricsServer;
@@ -25,12 +25,8 @@ use crate::progress::Progress;
 pub(crate) struct RunArgs {
     #[command(flatten)]
     job: JobArgs,
-    /// Which process of a cluster this is, counted from 0
-    #[arg(long, value_name = "I", requires = "hosts")]
-    process: Option<usize>,
-    /// The cluster's processes, one HOST:PORT a line; each runs job.workers workers
-    #[arg(long, value_name = "FILE", requires = "process")]
-    hosts: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -60,7 +56,7 @@ struct Summary {
 
 pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     let config = load(&args.job)?;
-    let layout = layout(args, &config)?;
+    let layout = args.cluster.layout(config.workers as usize)?;
     let metrics: Arc<JobMetrics> = Arc::default();
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
@@ -83,7 +79,9 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     );
     let started = Instant::now();
     let progress = Progress::start(Arc::clone(&metrics));
+    let stdout = args.cluster.keep_stdout()?;
     let finished = run_job(job, layout);
+    drop(stdout);
     drop(progress);
     drop(server);
     let manifest =
@@ -94,30 +92,6 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     };
     let summary = summary(&config, &last, started.elapsed().as_secs_f64(), metrics.read());
     Ok(output.print(&summary, describe)?)
-}
-
-fn layout(args: &RunArgs, config: &JobConfig) -> Result<Layout, Failure> {
-    let threads = config.workers as usize;
-    let (Some(process), Some(path)) = (args.process, &args.hosts) else {
-        return Ok(Layout::Threads(threads));
-    };
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read --hosts {}", path.display()))
-        .map_err(Failure::Usage)?;
-    let hosts: Vec<String> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect();
-    if process >= hosts.len() {
-        return Err(Failure::usage(format!(
-            "--process {process} is none of the {} in {}: they are counted from 0",
-            hosts.len(),
-            path.display()
-        )));
-    }
-    Ok(Layout::Cluster { process, hosts, threads })
 }
 
 fn place(config: &JobConfig) -> String {

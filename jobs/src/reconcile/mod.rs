@@ -25,6 +25,7 @@ mod exclude;
 mod ledger;
 mod proof;
 mod report;
+mod together;
 mod what_if;
 mod windows;
 
@@ -43,7 +44,7 @@ use weir_connectors::delta::{
     BillingTable, DayArchive, DayFiles, DayRange, Excluded, billed, check_day, commit_day, corrected,
 };
 use weir_dataflow::Layout;
-use weir_dataflow::reconcile::{AdDay, DayCount, Recount, RecountProgress, SHARDS, recount};
+use weir_dataflow::reconcile::{AdDay, ArchiveFactory, DayCount, Recount, RecountProgress, SHARDS, recount};
 
 pub use self::calendar::{LocalDay, date_at};
 pub use self::clickhouse::DaysToClickHouse;
@@ -55,6 +56,7 @@ use crate::config::TimeConfig;
 use crate::verify::coverage;
 use exclude::merged;
 use ledger::{Before, Ledger};
+use together::Lead;
 
 /// What a row costs while its pass is in memory, at most about: a copy, its cell, what the stream has of that, and the leaves of
 /// the tree. Cells are not split by passes.
@@ -77,9 +79,11 @@ pub struct Reconciler {
     pub clickhouse: Option<ClickHouseConfig>,
     /// How far around a day copies are looked for.
     pub margin_ms: i64,
-    /// Threads.
+    /// Threads of this process.
     pub workers: usize,
-    /// About how much memory the copies of clicks may take. Minutes of ads, and a file for each worker, come on top.
+    /// The processes that recount together, and which of them this is.
+    pub layout: Layout,
+    /// About how much memory the copies of clicks may take in each process. Minutes of ads, and a file for each worker, come on top.
     pub memory_bytes: u64,
     /// How far it is.
     pub progress: Arc<RecountProgress>,
@@ -113,12 +117,16 @@ impl Reconciler {
     /// closed all the same, and the next run copies it.
     pub fn reconcile(&self, date: NaiveDate, timezone: Tz, wanted: &Wanted) -> Result<DayReport> {
         let started = Instant::now();
-        let report = self.close(date, timezone, wanted)?;
+        let mut lead = Lead::new(self);
+        let report = self.close(date, timezone, wanted, &mut lead);
+        // Whatever has come of it, the other processes wait for a word.
+        lead.finish()?;
+        let report = report?;
         self.copy(&report.date)?;
         Ok(report.taking(started.elapsed()))
     }
 
-    fn close(&self, date: NaiveDate, timezone: Tz, wanted: &Wanted) -> Result<DayReport> {
+    fn close(&self, date: NaiveDate, timezone: Tz, wanted: &Wanted, lead: &mut Lead<'_>) -> Result<DayReport> {
         let names = Names::new(&self.job);
         let day = LocalDay::of(date, timezone)?;
         let record = Day::read(self.checkpoints.as_ref(), &names, &day.text())?;
@@ -137,7 +145,7 @@ impl Reconciler {
         if !missing.is_empty() {
             return self.waiting(&found.day, &found.record, missing, wanted);
         }
-        let count = self.count(&found, None)?;
+        let count = lead.count(&found)?;
         self.write(&names, found, &count)
     }
 
@@ -238,30 +246,26 @@ impl Reconciler {
         Ok(Found { day, record, manifest, manifest_hash, archive, lists, exact_users, inputs })
     }
 
+    /// Recounts a day in this process alone.
     fn count(&self, found: &Found, leaves_of: Option<String>) -> Result<DayCount> {
-        let exclusions = Exclusions::parse(&found.lists)?;
-        let rows = found.archive.rows();
-        let mut archive = found.archive.clone();
-        if !exclusions.is_empty() {
-            let excluded: Excluded = Arc::new(move |click| exclusions.matches(click));
-            archive = archive.excluding(excluded);
-        }
-        let passes = (rows * ROW_BYTES).div_ceil(self.memory_bytes.max(1)).clamp(1, u64::from(SHARDS));
-        let counted = recount(
-            Recount {
-                start_ms: found.day.start_ms,
-                end_ms: found.day.end_ms,
-                margin_ms: self.margin_ms,
-                passes: passes as u32,
-                exact_users: found.exact_users,
-                leaves_of,
-                archive: Arc::new(archive),
-                progress: Arc::clone(&self.progress),
-            },
-            Layout::Threads(self.workers),
-        );
-        let day = &found.day;
-        counted.with_context(|| format!("{} stays as it is", day.text()))?.context("this process has no result")
+        let counted = recount(self.recount_of(found, leaves_of, 1)?, Layout::Threads(self.workers));
+        counted.with_context(|| format!("{} stays as it is", found.day.text()))?.context("this process has no result")
+    }
+
+    /// What is to be recounted, by so many processes.
+    fn recount_of(&self, found: &Found, leaves_of: Option<String>, processes: usize) -> Result<Recount> {
+        let room = self.memory_bytes.max(1) * processes as u64;
+        let passes = (found.archive.rows() * ROW_BYTES).div_ceil(room).clamp(1, u64::from(SHARDS));
+        Ok(Recount {
+            start_ms: found.day.start_ms,
+            end_ms: found.day.end_ms,
+            margin_ms: self.margin_ms,
+            passes: passes as u32,
+            exact_users: found.exact_users,
+            leaves_of,
+            archive: excluding(found.archive.clone(), &found.lists)?,
+            progress: Arc::clone(&self.progress),
+        })
     }
 
     /// Writes a revision, unless it says nothing new.
@@ -350,6 +354,16 @@ impl Found {
     fn checked(&self) -> String {
         format!("{} {}\n", self.record.hash().unwrap_or_default(), self.inputs)
     }
+}
+
+/// The archive, with the clicks marked that some lists take out.
+fn excluding(archive: DayArchive, lists: &[ExclusionList]) -> Result<Arc<dyn ArchiveFactory>> {
+    let exclusions = Exclusions::parse(lists)?;
+    if exclusions.is_empty() {
+        return Ok(Arc::new(archive));
+    }
+    let excluded: Excluded = Arc::new(move |click| exclusions.matches(click));
+    Ok(Arc::new(archive.excluding(excluded)))
 }
 
 fn of_table(record: &DayRecord, table: BillingTable) -> Vec<OutputPart> {

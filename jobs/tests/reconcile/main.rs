@@ -16,4 +16,5 @@ mod planted;
 mod process;
 mod proofs;
 mod served;
+mod together;
 mod what_if;
