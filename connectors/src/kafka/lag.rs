@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::description::exists;
@@ -19,6 +19,9 @@ use super::{KafkaConfig, KafkaConfigError};
 
 /// How many events of the client are handled before each question.
 const SERVE_EVENTS: usize = 32;
+
+/// How long it waits before it asks again for the end of a partition whose leader is not known.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks for the lag of the group `weir-<job>`, with one client for all questions.
 pub struct KafkaLag {
@@ -98,7 +101,12 @@ impl KafkaLag {
         }
         // The protocol asks for both as if they were times, -1 and -2.
         let asked = self.list(partitions, which)?;
-        let answer = self.consumer.offsets_for_times(asked, left(deadline)).map_err(words)?;
+        let answer = while_leaders_move(deadline, || {
+            let answer = self.consumer.offsets_for_times(asked.clone(), left(deadline))?;
+            answer.elements().iter().try_for_each(|element| element.error())?;
+            Ok(answer)
+        })
+        .map_err(words)?;
         let offset = |id: &i32| match offset_of(&answer, &self.config.topic, *id)? {
             Some(offset) => Ok(offset),
             None => Err(format!("no broker says where partition {id} is")),
@@ -130,6 +138,24 @@ fn offset_of(list: &TopicPartitionList, topic: &str, partition: i32) -> Result<O
     match element.offset() {
         KafkaOffset::Offset(offset) => Ok(u64::try_from(offset).ok()),
         _ => Ok(None),
+    }
+}
+
+/// Asks again where a partition has no leader for the moment, or another one than the client knows: of a topic that was just
+/// made, or when a broker was lost.
+fn while_leaders_move<T>(deadline: Instant, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    loop {
+        match ask() {
+            Err(error)
+                if matches!(
+                    error.rdkafka_error_code(),
+                    Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable)
+                ) && Instant::now() + LEADER_PAUSE < deadline =>
+            {
+                std::thread::sleep(LEADER_PAUSE);
+            }
+            other => return other,
+        }
     }
 }
 
