@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use chrono::{DateTime, Days, NaiveDate};
 use weir_checkpoints::{DayRecord, Names, Store};
-use weir_connectors::delta::{DeltaReader, TableVersion};
+use weir_connectors::delta::{DeltaReader, ReadError, TableVersion};
 use weir_dataflow::{Window, WindowQuery, WindowStats};
 
 /// Reads closed days.
@@ -28,7 +28,8 @@ pub(super) struct Corrected {
 struct Known {
     /// The newest revision of each closed day.
     revisions: Arc<BTreeMap<NaiveDate, u64>>,
-    since: Option<Instant>,
+    /// When somebody last began to look.
+    looked: Option<Instant>,
     /// From when to when a closed day is, as far as anybody has asked: revisions do not change that.
     days: Arc<BTreeMap<NaiveDate, Range<i64>>>,
 }
@@ -56,32 +57,44 @@ impl Corrected {
         Self { windows, records, names: Names::new(job), known: Mutex::default() }
     }
 
-    /// The closed days that windows may lie in which are asked for; none where that cannot be told without reading.
+    /// The closed days that windows may lie in which are asked for; none where whoever asks has to look. One question a second
+    /// does, the others go on with what was known.
     pub(super) fn closed_if_known(&self, query: &WindowQuery) -> Option<ClosedDays> {
+        let mut known = self.known();
+        let closed = known.closed(range_of(query), |_, _| None)?;
+        let looks = known.looked?.elapsed() >= FRESH;
+        if looks {
+            known.looked = Some(Instant::now());
+        }
+        (!looks).then_some(closed)
+    }
+
+    /// The same by what was last known, for when nothing can be read.
+    pub(super) fn closed_as_last_known(&self, query: &WindowQuery) -> Option<ClosedDays> {
         let known = self.known();
-        known.since.filter(|since| since.elapsed() < FRESH)?;
+        known.looked?;
         known.closed(range_of(query), |_, _| None)
     }
 
-    /// The closed days that windows may lie in which are asked for, and those of the windows that were corrected.
-    pub(super) fn read(&self, query: &WindowQuery) -> Result<(ClosedDays, Vec<WindowStats>)> {
+    /// Looks for the closed days that windows may lie in which are asked for.
+    pub(super) fn look(&self, query: &WindowQuery) -> Result<ClosedDays> {
         let version = self.windows.version()?;
         let closed = {
             let mut known = self.known();
             known.revisions = self.revisions(&version);
-            known.since = Some(Instant::now());
+            known.looked = Some(Instant::now());
             known.clone()
         };
         let mut failure = None;
         let read = |date, revision| self.day(date, revision).map_err(|error| failure = Some(error)).ok();
-        let Some(closed) = closed.closed(range_of(query), read) else {
-            return Err(failure.unwrap_or_else(|| anyhow!("a closed day cannot be read")));
-        };
-        if closed.is_empty() {
-            return Ok((closed, Vec::new()));
-        }
+        let closed = closed.closed(range_of(query), read);
+        closed.ok_or_else(|| failure.unwrap_or_else(|| anyhow!("a closed day cannot be read")))
+    }
+
+    /// Those of the windows that are asked for which were corrected. They are newer than any epoch.
+    pub(super) fn windows(&self, query: &WindowQuery) -> Result<Vec<WindowStats>, ReadError> {
         let rows = self.windows.windows(query)?;
-        Ok((closed, rows.into_iter().map(|row| WindowStats { epoch: u64::MAX, ..row }).collect()))
+        Ok(rows.into_iter().map(|row| WindowStats { epoch: u64::MAX, ..row }).collect())
     }
 
     fn revisions(&self, version: &TableVersion) -> Arc<BTreeMap<NaiveDate, u64>> {

@@ -257,16 +257,30 @@ impl Engine {
 
     /// What reconciliation has found for some windows. It is looked at last: what is closed meanwhile was counted before.
     async fn corrected(&self, query: WindowQuery) -> Result<(ClosedDays, Vec<WindowStats>), Problem> {
-        if let Some(closed) = self.corrected.closed_if_known(&query).filter(ClosedDays::is_empty) {
+        let closed = self.closed(&query).await?;
+        if closed.is_empty() {
             return Ok((closed, Vec::new()));
         }
         let _place = self.places.acquire().await.map_err(|_| unavailable("the service stops"))?;
         let corrected = Arc::clone(&self.corrected);
-        let read = tokio::task::spawn_blocking(move || corrected.read(&query)).await;
-        let read = read.map_err(|_| unavailable("the question was given up"))?;
-        read.map_err(|error| match error.downcast_ref::<ReadError>() {
-            Some(error) => of_table(error),
-            None => unavailable(format!("the closed days cannot be read: {error:#}")),
+        let read = tokio::task::spawn_blocking(move || corrected.windows(&query)).await;
+        let rows = read.map_err(|_| unavailable("the question was given up"))?.map_err(|error| of_table(&error))?;
+        Ok((closed, rows))
+    }
+
+    /// The closed days that the windows may be in. Where the store does not answer, what was last known is as good if it says
+    /// that there are none: what is in memory can be answered without any store.
+    async fn closed(&self, query: &WindowQuery) -> Result<ClosedDays, Problem> {
+        if let Some(closed) = self.corrected.closed_if_known(query) {
+            return Ok(closed);
+        }
+        let (corrected, asked) = (Arc::clone(&self.corrected), query.clone());
+        let looked = tokio::task::spawn_blocking(move || corrected.look(&asked)).await;
+        looked.map_err(|_| unavailable("the question was given up"))?.or_else(|error| {
+            match self.corrected.closed_as_last_known(query).filter(ClosedDays::is_empty) {
+                Some(none) => Ok(none),
+                None => Err(unavailable(format!("the closed days cannot be read: {error:#}"))),
+            }
         })
     }
 
