@@ -414,13 +414,19 @@ fn windows_are_billed_as_a_plain_loop_bills_them() {
         let day = run(&rows, 2, 2, false).unwrap();
         let mut windows = BilledWindows::of(&day.ads, START_MS, START_MS + DAY_MS);
         // One that is right as it is, and was restated before.
-        if let Some((ad, minute)) =
-            rows.streamed.keys().find(|(_, minute)| in_day(Window::OneMinute, minute * MINUTE_MS))
-        {
-            windows.add(ad, Window::OneMinute, minute * MINUTE_MS);
+        let known = rows.streamed.iter().find(|((_, minute), _)| in_day(Window::OneMinute, minute * MINUTE_MS));
+        if let Some(((ad, minute), regions)) = known {
+            windows.add(ad, *regions.keys().next().unwrap(), Window::OneMinute, minute * MINUTE_MS);
         }
+        // One that nothing is left of.
+        let gone_ms = START_MS + DAY_MS / 2;
+        let ad = day.ads.first().map(|ad| ad.ad_id.clone());
+        ad.iter().for_each(|ad| windows.add(ad, Some("us"), Window::FiveMinutes, gone_ms));
         let found = windows.count(&rows, 1).unwrap();
         check_windows(&rows, &found, seed);
+        let gone = |window: &&BilledWindow| (window.window, window.start_ms) == (Window::FiveMinutes, gone_ms);
+        let gone: Vec<_> = found.iter().filter(gone).map(|window| (&window.ad_id, window.click_count)).collect();
+        assert_eq!(gone, ad.iter().map(|ad| (ad, 0)).collect::<Vec<_>>(), "seed {seed}");
         assert_eq!(windows.count(&rows, random.random_range(2..5)).unwrap(), found, "seed {seed}");
         restated += found.len();
     }

@@ -62,19 +62,21 @@ pub struct ClosedDay<'a> {
     pub windows: &'a [BilledWindow],
 }
 
-/// Whether ClickHouse has a revision of a day that bills this many ads.
+/// Whether ClickHouse has the revision of a day that a run has made, and that bills this many ads.
 pub async fn has_day(
     config: &ClickHouseConfig,
     date: NaiveDate,
     revision: u32,
+    run: &str,
     ads: u64,
 ) -> Result<bool, ClickHouseError> {
     let server = Server::new(config);
     let sql = format!(
-        "SELECT count() AS rows FROM (SELECT ad_id, max(revision) AS newest FROM {} WHERE date = {} GROUP BY ad_id) \
-         WHERE newest = {revision}",
+        "SELECT count() AS rows FROM (SELECT ad_id, max(revision) AS newest, argMax(run, revision) AS made_by FROM {} \
+         WHERE date = {} GROUP BY ad_id) WHERE newest = {revision} AND made_by = {}",
         server.table(DAILY),
-        quoted(&date.to_string())
+        quoted(&date.to_string()),
+        quoted(run)
     );
     match server.rows::<Count>("look for a closed day", server.query(&sql)).await {
         Ok(found) => Ok(ads > 0 && found.first().is_some_and(|found| found.rows == ads)),
@@ -125,7 +127,10 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn write(&self) -> Result<(), ClickHouseError> {
         self.windows().await?;
-        let days = self.day.date.signed_duration_since(NaiveDate::default()).num_days() as u16;
+        // What a `Date` cannot hold is not in ClickHouse.
+        let Ok(days) = u16::try_from(self.day.date.signed_duration_since(NaiveDate::default()).num_days()) else {
+            return Ok(());
+        };
         self.rows(CORRECTIONS, CORRECTIONS_COLUMNS, self.day.entries, |out, (revision, run, entry)| {
             out.extend_from_slice(&days.to_le_bytes());
             push_text(out, entry.ad_id.as_bytes());

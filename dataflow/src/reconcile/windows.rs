@@ -39,6 +39,8 @@ pub struct BilledWindows<'a> {
 /// What is wanted of an ad.
 struct Ad<'a> {
     windows: HashSet<(Window, i64)>,
+    /// Those that there is a row for in any case, with the region.
+    known: Vec<(Option<String>, (Window, i64))>,
     not_billed: HashSet<(u32, u64)>,
     day: &'a AdDay,
 }
@@ -74,15 +76,17 @@ impl<'a> BilledWindows<'a> {
             };
             let windows = minutes.flat_map(|time_ms| Window::ALL.map(|window| (window, window.start_of(time_ms))));
             let windows = windows.filter(within(start_ms, end_ms)).collect();
-            (day.ad_id.as_str(), Ad { windows, not_billed, day })
+            (day.ad_id.as_str(), Ad { windows, known: Vec::new(), not_billed, day })
         };
         Self { start_ms, end_ms, ads: ads.iter().map(of_ad).collect() }
     }
 
-    /// Adds a window that was restated before, whether it still has to be or not. One of an ad without a day is left out.
-    pub fn add(&mut self, ad_id: &str, window: Window, start_ms: i64) {
+    /// Adds a window that was restated before, whether it still has to be or not: it has a row even where neither the stream
+    /// nor the archive has a click of this region in it any more. One of an ad without a day is left out.
+    pub fn add(&mut self, ad_id: &str, region: Option<&str>, window: Window, start_ms: i64) {
         if let Some(ad) = self.ads.get_mut(ad_id) {
             ad.windows.insert((window, start_ms));
+            ad.known.push((region.map(str::to_owned), (window, start_ms)));
         }
     }
 
@@ -118,7 +122,10 @@ impl<'a> BilledWindows<'a> {
         }
         let mut windows = Vec::new();
         for (ad_id, ad) in &self.ads {
-            let counted = all.remove(ad_id).unwrap_or_default();
+            let mut counted = all.remove(ad_id).unwrap_or_default();
+            for (region, key) in &ad.known {
+                counted.window(region.as_deref(), *key);
+            }
             ad.check(&counted)?;
             windows.extend(counted.billed(ad_id));
         }

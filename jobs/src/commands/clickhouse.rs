@@ -119,7 +119,7 @@ fn fill(args: &RebuildArgs, output: Output) -> Result<(), Failure> {
     bar.clear();
     let Rebuilt { rows, left_out, coverage } =
         rebuilt.map_err(anyhow::Error::from).context("the rebuild is not complete")?;
-    let days = DaysToClickHouse { checkpoints: checkpoints.as_ref(), tables: tables.as_ref(), config: &config };
+    let days = DaysToClickHouse { checkpoints: checkpoints.as_ref(), tables: &tables, config: &config };
     let days = days.write_all(span.from_ms, span.to_ms).context("the windows are there, but not all closed days")?;
     let (complete_from_ms, complete_until_ms) = (coverage.from_ms, coverage.until_ms);
     let seconds = started.elapsed().as_secs_f64();

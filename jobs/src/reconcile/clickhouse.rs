@@ -1,10 +1,12 @@
 //! Closed days in ClickHouse: what the records and their files say, once the tables have it.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use chrono::NaiveDate;
 use weir_checkpoints::{Day, DayRecord, Names, Store};
 use weir_connectors::clickhouse::{ClickHouseConfig, ClosedDay, has_day, write_day};
-use weir_connectors::delta::{BillingTable, billed, corrected, corrected_windows};
+use weir_connectors::delta::{BillingTable, billed, commit_day, corrected, corrected_windows};
 
 use super::of_table;
 
@@ -13,7 +15,7 @@ pub struct DaysToClickHouse<'a> {
     /// Where their records are.
     pub checkpoints: &'a dyn Store,
     /// Where their files are.
-    pub tables: &'a dyn Store,
+    pub tables: &'a Arc<dyn Store>,
     /// ClickHouse.
     pub config: &'a ClickHouseConfig,
 }
@@ -30,6 +32,8 @@ impl DaysToClickHouse<'_> {
             let day = Day::read(self.checkpoints, &names, date)?;
             let in_span = day.newest().is_some_and(|newest| newest.start_ms < until_ms && from_ms < newest.end_ms);
             if let Some(newest) = day.newest().filter(|_| in_span) {
+                // Who made the record may have been interrupted: no figure is in ClickHouse before it is in the tables.
+                commit_day(self.tables, newest)?;
                 self.insert(&day, newest)?;
                 written += 1;
             }
@@ -40,7 +44,13 @@ impl DaysToClickHouse<'_> {
     /// Inserts a closed day, unless it is there; whether it was not.
     pub fn write(&self, day: &Day) -> Result<bool> {
         let Some(newest) = day.newest() else { return Ok(false) };
-        if runtime()?.block_on(has_day(self.config, date_of(newest)?, newest.revision, newest.totals.ads))? {
+        if runtime()?.block_on(has_day(
+            self.config,
+            date_of(newest)?,
+            newest.revision,
+            &newest.run,
+            newest.totals.ads,
+        ))? {
             return Ok(false);
         }
         self.insert(day, newest)?;
@@ -77,7 +87,7 @@ impl DaysToClickHouse<'_> {
     {
         let mut rows = Vec::new();
         for file in of_table(record, table) {
-            rows.extend(read(self.tables, &file)?);
+            rows.extend(read(self.tables.as_ref(), &file)?);
         }
         Ok(rows)
     }

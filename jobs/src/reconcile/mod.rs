@@ -216,7 +216,7 @@ impl Reconciler {
     fn copy(&self, date: &str) -> Result<()> {
         let Some(config) = &self.clickhouse else { return Ok(()) };
         let record = Day::read(self.checkpoints.as_ref(), &Names::new(&self.job), date)?;
-        let days = DaysToClickHouse { checkpoints: self.checkpoints.as_ref(), tables: self.tables.as_ref(), config };
+        let days = DaysToClickHouse { checkpoints: self.checkpoints.as_ref(), tables: &self.tables, config };
         days.write(&record).with_context(|| {
             format!("{date} is closed, and in the Delta tables, but not all of it in ClickHouse; run it again")
         })?;

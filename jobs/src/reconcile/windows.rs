@@ -13,7 +13,7 @@ impl Reconciler {
         let mut windows = BilledWindows::of(&count.ads, found.day.start_ms, found.day.end_ms);
         for file in found.record.newest().map(|newest| of_table(newest, BillingTable::Windows)).unwrap_or_default() {
             for known in corrected_windows(self.tables.as_ref(), &file)? {
-                windows.add(&known.ad_id, known.window, known.start_ms);
+                windows.add(&known.ad_id, known.region.as_deref(), known.window, known.start_ms);
             }
         }
         if windows.is_empty() {

@@ -24,7 +24,12 @@ pub fn log() -> Vec<Click> {
     for n in 0..40 {
         let time_ms = START_MS + 61_000 * n;
         // Hours late, one of them for an ad that has nothing else; and sent again for another minute, long forgotten.
-        log.insert(middle + 3 * n as usize, Click::new(format!("late-{n}"), &format!("ad-{}", 3 + n % 3), time_ms));
+        let mut late = Click::new(format!("late-{n}"), &format!("ad-{}", 3 + n % 3), time_ms);
+        if n % 6 == 2 {
+            // Once it is taken out, nothing is left of its windows.
+            late.user = "bot".to_owned();
+        }
+        log.insert(middle + 3 * n as usize, late);
         let again = log[2_000 + 11 * n as usize].clone();
         log.insert(middle + 3 * n as usize, Click { time_ms: log[middle].time_ms, ..again });
     }

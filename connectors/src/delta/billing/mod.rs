@@ -4,8 +4,8 @@
 //! ```text
 //!   write:   rows of a revision ─▶ one file a table, under a name of its own, invisible
 //!   commit:  record of the revision ─▶ corrections: add       the ledger only grows
-//!                                  ├─▶ billing_daily: add, and remove the file of the revision before
-//!                                  └─▶ clicks_agg_corrected: the same
+//!                                  ├─▶ clicks_agg_corrected: add, and remove the files of the revision before
+//!                                  └─▶ billing_daily: the same
 //! ```
 //!
 //! - A reader of `billing_daily` finds each ad of a closed day once, with the newest figure. Older figures are in the ledger,
@@ -39,7 +39,7 @@ pub enum BillingTable {
 
 impl BillingTable {
     /// In the order in which they are committed.
-    pub const ALL: [Self; 3] = [Self::Corrections, Self::Daily, Self::Windows];
+    pub const ALL: [Self; 3] = [Self::Corrections, Self::Windows, Self::Daily];
 
     /// Its name, and its folder's.
     #[must_use]
