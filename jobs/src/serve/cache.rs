@@ -33,8 +33,8 @@ pub(super) struct Kept {
 pub(super) enum Valid {
     /// All windows are final.
     Final(Instant),
-    /// Until this number changes.
-    Changes(u64),
+    /// Until this number changes, and no longer than until this moment: where no click comes, a day may be closed.
+    Changes(u64, Instant),
     /// Until this moment.
     Until(Instant),
 }
@@ -44,7 +44,7 @@ impl Valid {
     pub(super) fn of(is_final: bool, changes: Option<u64>) -> Self {
         match changes {
             _ if is_final => Self::Final(Instant::now() + FINAL_FOR),
-            Some(changes) => Self::Changes(changes),
+            Some(changes) => Self::Changes(changes, Instant::now() + FINAL_FOR),
             None => Self::Until(Instant::now() + UNSEEN_FOR),
         }
     }
@@ -52,7 +52,7 @@ impl Valid {
     fn holds(self, changes: Option<u64>) -> bool {
         match self {
             Self::Final(until) | Self::Until(until) => Instant::now() < until,
-            Self::Changes(then) => changes == Some(then),
+            Self::Changes(then, until) => changes == Some(then) && Instant::now() < until,
         }
     }
 }
@@ -100,6 +100,8 @@ mod tests {
         answers.keep("old".to_owned(), kept(Valid::Until(Instant::now())));
         let known = |changes| ["open", "final", "unseen", "old"].map(|request| answers.get(request, changes).is_some());
         assert_eq!(known(Some(7)), [true, true, true, false]);
+        answers.keep("quiet".to_owned(), kept(Valid::Changes(7, Instant::now())));
+        assert!(answers.get("quiet", Some(7)).is_none(), "it may be of a day that was closed meanwhile");
         assert_eq!(known(Some(8)), [false, true, true, false]);
     }
 

@@ -277,7 +277,7 @@ fn send(request: &HeaderMap, kept: &Kept, partial: bool) -> Answer {
     let mut answer = Answer::default();
     let cache_control = match kept.valid {
         Valid::Final(_) => HeaderValue::from_static("private, max-age=60"),
-        Valid::Changes(_) | Valid::Until(_) => HeaderValue::from_static("private, no-cache"),
+        Valid::Changes(..) | Valid::Until(_) => HeaderValue::from_static("private, no-cache"),
     };
     answer.headers_mut().insert(CACHE_CONTROL, cache_control);
     if let Ok(etag) = HeaderValue::from_str(&kept.etag) {
