@@ -94,7 +94,11 @@ impl DayRecord {
         let record: Self = serde_json::from_slice(bytes)
             .map_err(|error| DayError::Unreadable { name: name.to_owned(), reason: error.to_string() })?;
         if record.format != DAY_FORMAT_VERSION {
-            let reason = format!("it has format {}, this build reads format {DAY_FORMAT_VERSION}", record.format);
+            let reason = format!(
+                "it has format {}, this build reads format {DAY_FORMAT_VERSION}: go on with the build that wrote it, or close the \
+                 days anew into other tables",
+                record.format
+            );
             return Err(DayError::Unreadable { name: name.to_owned(), reason });
         }
         Ok(record)

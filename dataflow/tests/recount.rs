@@ -156,6 +156,7 @@ fn generate(random: &mut StdRng) -> Rows {
         for copy in 0..if random.random_bool(0.2) { random.random_range(1..4) } else { 1 } {
             if copy > 0 {
                 row.epoch += random.random_range(0..3);
+                row.region = [None, Some("eu"), Some("us")][random.random_range(0..3)];
                 if row.id.is_some() && random.random_bool(0.3) {
                     row.time_ms += random.random_range(-MARGIN_MS / 3..MARGIN_MS / 3);
                     row.ad = format!("ad-{}", random.random_range(0..5));

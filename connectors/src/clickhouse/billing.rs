@@ -62,7 +62,8 @@ pub struct ClosedDay<'a> {
     pub windows: &'a [BilledWindow],
 }
 
-/// Whether ClickHouse has the revision of a day that a run has made, and that bills this many ads.
+/// Whether ClickHouse has the revision of a day that a run has made, and that bills this many ads. The other tables are not
+/// looked at: their rows were inserted before.
 pub async fn has_day(
     config: &ClickHouseConfig,
     date: NaiveDate,
@@ -70,6 +71,9 @@ pub async fn has_day(
     run: &str,
     ads: u64,
 ) -> Result<bool, ClickHouseError> {
+    if ads == 0 {
+        return Ok(true);
+    }
     let server = Server::new(config);
     let sql = format!(
         "SELECT count() AS rows FROM (SELECT ad_id, max(revision) AS newest, argMax(run, revision) AS made_by FROM {} \
@@ -79,7 +83,7 @@ pub async fn has_day(
         quoted(run)
     );
     match server.rows::<Count>("look for a closed day", server.query(&sql)).await {
-        Ok(found) => Ok(ads > 0 && found.first().is_some_and(|found| found.rows == ads)),
+        Ok(found) => Ok(found.first().is_some_and(|found| found.rows == ads)),
         Err(error) if error.is_missing() => Ok(false),
         Err(error) => Err(error),
     }
@@ -89,8 +93,11 @@ pub async fn has_day(
 pub async fn write_day(config: &ClickHouseConfig, day: &ClosedDay<'_>) -> Result<(), ClickHouseError> {
     let server = Server::new(config);
     let features = schema::prepare(&server, config).await?;
-    for sql in definitions(&server) {
-        server.execute("create a table", &sql).await?;
+    for (name, sql) in definitions(&server) {
+        // Who may only insert is not asked to create what is there.
+        if !schema::has_table(&server, config, name).await? {
+            server.execute("create a table", &sql).await?;
+        }
     }
     // No server shall take an insert for one of the past: its table may have been emptied since.
     Writer { server, features: Features { deduplication_token: false, ..features }, day }.write().await
@@ -101,20 +108,26 @@ struct Count {
     rows: u64,
 }
 
-fn definitions(server: &Server) -> [String; 3] {
+fn definitions(server: &Server) -> [(&'static str, String); 3] {
     let (daily, corrections, latest) = (server.table(DAILY), server.table(CORRECTIONS), server.table(DAILY_LATEST));
     [
-        format!(
-            "CREATE TABLE IF NOT EXISTS {daily} (date Date, ad_id String, click_count UInt64, unique_users UInt64, \
-             status String, run String, manifest_hash String, revision UInt32, clicks_root String) \
-             ENGINE = ReplacingMergeTree(revision) PARTITION BY toYYYYMM(date) ORDER BY (date, ad_id)"
+        (
+            DAILY,
+            format!(
+                "CREATE TABLE IF NOT EXISTS {daily} (date Date, ad_id String, click_count UInt64, unique_users UInt64, \
+                 status String, run String, manifest_hash String, revision UInt32, clicks_root String) \
+                 ENGINE = ReplacingMergeTree(revision) PARTITION BY toYYYYMM(date) ORDER BY (date, ad_id)"
+            ),
         ),
-        format!(
-            "CREATE TABLE IF NOT EXISTS {corrections} (date Date, ad_id String, streamed Int64, recounted Int64, delta Int64, \
-             reason String, run String, offsets String, revision UInt32) ENGINE = ReplacingMergeTree \
-             PARTITION BY toYYYYMM(date) ORDER BY (date, ad_id, revision, reason)"
+        (
+            CORRECTIONS,
+            format!(
+                "CREATE TABLE IF NOT EXISTS {corrections} (date Date, ad_id String, streamed Int64, recounted Int64, \
+                 delta Int64, reason String, run String, offsets String, revision UInt32) ENGINE = ReplacingMergeTree \
+                 PARTITION BY toYYYYMM(date) ORDER BY (date, ad_id, revision, reason)"
+            ),
         ),
-        format!("CREATE VIEW IF NOT EXISTS {latest} AS SELECT {DAILY_COLUMNS} FROM {daily} FINAL"),
+        (DAILY_LATEST, format!("CREATE VIEW IF NOT EXISTS {latest} AS SELECT {DAILY_COLUMNS} FROM {daily} FINAL")),
     ]
 }
 

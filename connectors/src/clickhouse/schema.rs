@@ -94,6 +94,13 @@ pub(super) async fn prepare(server: &Server, config: &ClickHouseConfig) -> Resul
     Ok(features)
 }
 
+/// Whether there is a table or a view of this name.
+pub(super) async fn has_table(server: &Server, config: &ClickHouseConfig, name: &str) -> Result<bool, ClickHouseError> {
+    let (database, name) = (quoted(&config.database), quoted(name));
+    let sql = format!("SELECT name AS text FROM system.tables WHERE database = {database} AND name = {name}");
+    Ok(!server.rows::<Text>("list tables", server.query(&sql)).await?.is_empty())
+}
+
 fn create_table(server: &Server, features: Features, retention: Option<Duration>) -> String {
     let columns: Vec<String> = columns::all().map(|column| definition(&column, features)).collect();
     let mut sql = format!(

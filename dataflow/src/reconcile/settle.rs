@@ -30,6 +30,8 @@ pub(super) enum AdPart {
     Leaf { ad: u64, node: Node },
     /// Where a click stands that a correction is about, and the minute that it is in.
     Finding { ad: u64, minute: u32, reason: Reason, partition: u32, offset: u64 },
+    /// A minute in which the stream has counted another copy of a click than the one that is billed.
+    OtherCopy { ad: u64, minute: u32 },
     /// Where a copy stands that is not the first of its click, and whether the stream may have counted it again.
     Repeated { ad: u64, partition: u32, offset: u64, counts_again: bool },
     /// A worker has read its share to the end. For the first worker.
@@ -50,6 +52,7 @@ impl AdPart {
             | Self::Tree { ad, .. }
             | Self::Leaf { ad, .. }
             | Self::Finding { ad, .. }
+            | Self::OtherCopy { ad, .. }
             | Self::Repeated { ad, .. } => *ad,
             Self::Read { .. } | Self::Failed { .. } | Self::Contradicted { .. } => 0,
         }
@@ -156,6 +159,9 @@ impl Settling {
                 if reason == Reason::InvalidTraffic {
                     settle.not_billed.push((partition, offset));
                 }
+            }
+            AdPart::OtherCopy { ad, minute } => {
+                self.ad(ad).minutes.insert(minute);
             }
             AdPart::Repeated { ad, partition, offset, counts_again } => {
                 let settle = self.ad(ad);

@@ -210,6 +210,9 @@ impl Walker {
             let counted_here = on_time.is_some_and(|copy| copy.cell() == first.cell());
             if !counted_here {
                 self.not_on_time(first, cell, copies);
+            } else if on_time.is_some_and(|copy| copy.place() != first.place()) {
+                // Its region and user may be others than those of the copy that is billed.
+                self.parts.push(AdPart::OtherCopy { ad: cell.0, minute: cell.1 });
             }
         }
         if let Some(counted) = on_time

@@ -41,6 +41,7 @@ struct Ad<'a> {
     windows: HashSet<(Window, i64)>,
     /// Those that there is a row for in any case, with the region.
     known: Vec<(Option<String>, (Window, i64))>,
+    /// Rows that are not billed; empty where no window is wanted.
     not_billed: HashSet<(u32, u64)>,
     day: &'a AdDay,
 }
@@ -66,17 +67,14 @@ impl<'a> BilledWindows<'a> {
     #[must_use]
     pub fn of(ads: &'a [AdDay], start_ms: i64, end_ms: i64) -> Self {
         let of_ad = |day: &'a AdDay| {
-            let not_billed = day.not_billed.iter().copied().collect();
             let minutes = day.restated_minutes.iter();
             let minutes = minutes.map(|minute| start_ms + i64::from(*minute) * Window::OneMinute.length_ms());
-            let within = |start_ms: i64, end_ms: i64| {
-                move |(window, first_ms): &(Window, i64)| {
-                    *first_ms >= start_ms && first_ms + window.length_ms() <= end_ms
-                }
-            };
             let windows = minutes.flat_map(|time_ms| Window::ALL.map(|window| (window, window.start_of(time_ms))));
-            let windows = windows.filter(within(start_ms, end_ms)).collect();
-            (day.ad_id.as_str(), Ad { windows, known: Vec::new(), not_billed, day })
+            let in_day =
+                |(window, first_ms): &(Window, i64)| *first_ms >= start_ms && first_ms + window.length_ms() <= end_ms;
+            let mut ad = Ad { windows: HashSet::new(), known: Vec::new(), not_billed: HashSet::new(), day };
+            windows.filter(in_day).for_each(|key| ad.want(key));
+            (day.ad_id.as_str(), ad)
         };
         Self { start_ms, end_ms, ads: ads.iter().map(of_ad).collect() }
     }
@@ -85,7 +83,7 @@ impl<'a> BilledWindows<'a> {
     /// nor the archive has a click of this region in it any more. One of an ad without a day is left out.
     pub fn add(&mut self, ad_id: &str, region: Option<&str>, window: Window, start_ms: i64) {
         if let Some(ad) = self.ads.get_mut(ad_id) {
-            ad.windows.insert((window, start_ms));
+            ad.want((window, start_ms));
             ad.known.push((region.map(str::to_owned), (window, start_ms)));
         }
     }
@@ -243,6 +241,13 @@ impl<'s, 'a> Share<'s, 'a> {
 }
 
 impl Ad<'_> {
+    fn want(&mut self, key: (Window, i64)) {
+        if self.windows.is_empty() {
+            self.not_billed = self.day.not_billed.iter().copied().collect();
+        }
+        self.windows.insert(key);
+    }
+
     /// The windows around an instant that are wanted.
     fn wanted(&self, time_ms: i64) -> impl Iterator<Item = (Window, i64)> {
         let around = Window::ALL.map(|window| (window, window.start_of(time_ms)));

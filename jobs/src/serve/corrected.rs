@@ -91,6 +91,11 @@ impl Corrected {
         closed.ok_or_else(|| failure.unwrap_or_else(|| anyhow!("a closed day cannot be read")))
     }
 
+    /// Whether certainly none of the windows that are asked for was corrected, by what is in memory.
+    pub(super) fn has_none(&self, query: &WindowQuery) -> bool {
+        self.windows.has_none(query)
+    }
+
     /// Those of the windows that are asked for which were corrected. They are newer than any epoch.
     pub(super) fn windows(&self, query: &WindowQuery) -> Result<Vec<WindowStats>, ReadError> {
         let rows = self.windows.windows(query)?;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_connectors::delta::{DeltaReader, ReadError};
 use weir_dataflow::{SketchError, TopAd, TopQuery, UserSketch, Window, WindowQuery, WindowStats};
 
@@ -21,6 +21,9 @@ use crate::http::problem::Problem;
 
 /// Questions that the tables answer at a time; others wait. Each may take the memory of `serve.query_bytes`.
 const TABLE_QUESTIONS: usize = 8;
+
+/// A question's place among those that the tables answer, once it has one.
+type Place<'e> = Option<SemaphorePermit<'e>>;
 
 /// All tiers.
 pub(super) struct Engine {
@@ -96,7 +99,7 @@ impl Engine {
             region: query.region.clone(),
             sketches: false,
         };
-        let (closed, corrected) = self.corrected(all.clone()).await?;
+        let (closed, corrected) = self.corrected(all.clone(), &mut None).await?;
         let reconciled = closed.have(query.window, query.start_ms);
         // The tiers have lists of what was counted: where some of it was corrected, only all rows tell.
         if corrected.is_empty()
@@ -242,26 +245,31 @@ impl Engine {
         {
             parts = plan(asked_ms, length_ms, hot_from_ms, warm.covered().await);
         }
+        let mut place = None;
         for Part { tier, starts_ms } in parts {
             let part = WindowQuery { start_ms: starts_ms.start, end_ms: starts_ms.end, ..query.clone() };
-            rows.extend(self.stored(tier, part).await?);
+            rows.extend(self.stored(tier, part, &mut place).await?);
         }
         let truth = match truth {
             Some(truth) if hot_from_ms.is_some() => known(truth),
             truth => self.without_hot(&query, truth).await?,
         };
-        let (closed, corrected) = self.corrected(query).await?;
+        let (closed, corrected) = self.corrected(query, &mut place).await?;
         rows.extend(corrected);
         Ok(Found { merged: Merged::of(rows), truth, closed })
     }
 
     /// What reconciliation has found for some windows. It is looked at last: what is closed meanwhile was counted before.
-    async fn corrected(&self, query: WindowQuery) -> Result<(ClosedDays, Vec<WindowStats>), Problem> {
+    async fn corrected<'e>(
+        &'e self,
+        query: WindowQuery,
+        place: &mut Place<'e>,
+    ) -> Result<(ClosedDays, Vec<WindowStats>), Problem> {
         let closed = self.closed(&query).await?;
-        if closed.is_empty() {
+        if closed.is_empty() || self.corrected.has_none(&query) {
             return Ok((closed, Vec::new()));
         }
-        let _place = self.places.acquire().await.map_err(|_| unavailable("the service stops"))?;
+        self.take_place(place).await?;
         let corrected = Arc::clone(&self.corrected);
         let read = tokio::task::spawn_blocking(move || corrected.windows(&query)).await;
         let rows = read.map_err(|_| unavailable("the question was given up"))?.map_err(|error| of_table(&error))?;
@@ -284,20 +292,29 @@ impl Engine {
         })
     }
 
-    async fn stored(&self, tier: Stored, query: WindowQuery) -> Result<Vec<WindowStats>, Problem> {
+    async fn stored<'e>(
+        &'e self,
+        tier: Stored,
+        query: WindowQuery,
+        place: &mut Place<'e>,
+    ) -> Result<Vec<WindowStats>, Problem> {
         if let (Stored::Warm, Some(warm)) = (tier, &self.warm)
             && let Some(rows) = warm.windows(&query).await
         {
             return Ok(rows);
         }
-        self.in_tables(query).await
-    }
-
-    async fn in_tables(&self, query: WindowQuery) -> Result<Vec<WindowStats>, Problem> {
-        let _place = self.places.acquire().await.map_err(|_| unavailable("the service stops"))?;
+        self.take_place(place).await?;
         let cold = Arc::clone(&self.cold);
         let read = tokio::task::spawn_blocking(move || cold.windows(&query)).await;
         read.map_err(|_| unavailable("the question was given up"))?.map_err(|error| of_table(&error))
+    }
+
+    /// A question has one place for all that it reads of the tables, and keeps it: else those that wait would hold rows.
+    async fn take_place<'e>(&'e self, place: &mut Place<'e>) -> Result<(), Problem> {
+        if place.is_none() {
+            *place = Some(self.places.acquire().await.map_err(|_| unavailable("the service stops"))?);
+        }
+        Ok(())
     }
 
     /// Not all jobs can be asked: what is beyond the tables may be missing.

@@ -12,7 +12,7 @@
 //! - `final` is said only of what is committed and closed: it never changes again in the stream.
 //! - `reconciled` is said only of what is billed: windows of closed days, with the corrections in them.
 //! - Memory is bounded: kept answers by `serve.cache_bytes`, questions to the tables by their number times
-//!   `serve.query_bytes`.
+//!   `serve.query_bytes`, twice: for what was counted and what was corrected.
 
 mod access;
 mod answers;
@@ -94,8 +94,11 @@ impl Queries {
             query_bytes: config.query_bytes,
             ..DeltaReaderLimits::for_url(config.tables.as_str())
         };
-        let cold = Arc::new(DeltaReader::open(Arc::clone(&tiers.tables), limits.clone()));
-        let corrected = DeltaReader::corrected(tiers.tables, limits);
+        // Corrected windows are few.
+        let of_corrected = DeltaReaderLimits { cache_bytes: limits.cache_bytes / 4, ..limits.clone() };
+        let limits = DeltaReaderLimits { cache_bytes: limits.cache_bytes - of_corrected.cache_bytes, ..limits };
+        let cold = Arc::new(DeltaReader::open(Arc::clone(&tiers.tables), limits));
+        let corrected = DeltaReader::corrected(tiers.tables, of_corrected);
         let corrected = Corrected::new(corrected, Arc::clone(&tiers.checkpoints), &config.job);
         let warm = config.clickhouse.clone().map(|clickhouse| Warm::new(ClickHouseReader::new(clickhouse)));
         let manifests = Manifests::new(tiers.checkpoints, &config.job);

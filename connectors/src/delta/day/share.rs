@@ -109,7 +109,7 @@ impl Archive for Share {
 impl OpenFile {
     fn new(file: &FileOf, bytes: Bytes, columns: &[&str]) -> Result<Self, ArchiveError> {
         let rows = rows(&bytes, columns, 0).map_err(|reason| wrong(&file.live.name, reason))?;
-        let whole = columns.len() != OF_CLICKS_WITH_IDS.len() || file.table != Table::Raw;
+        let whole = columns != OF_CLICKS_WITH_IDS;
         Ok(Self { table: file.table, name: Arc::clone(&file.live.name), bytes, rows, whole, done: 0 })
     }
 

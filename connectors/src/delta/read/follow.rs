@@ -106,7 +106,7 @@ impl Follower {
 
     /// The newest version, at most about an interval old.
     pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>, ReadError> {
-        if let Some(fresh) = self.known(self.interval) {
+        if let Some(fresh) = self.fresh() {
             return Ok(fresh);
         }
         let mut reader = match self.reader.try_lock() {
@@ -122,6 +122,11 @@ impl Follower {
             Some(fresh) => Ok(fresh),
             None => self.refresh(&mut reader),
         }
+    }
+
+    /// The same, if it is known.
+    pub(super) fn fresh(&self) -> Option<Arc<Snapshot>> {
+        self.known(self.interval)
     }
 
     /// The newest version by a log that is read again from its checkpoint, whatever was known of it.

@@ -124,6 +124,15 @@ impl DeltaReader {
         Ok(rows)
     }
 
+    /// Whether certainly none of the rows is there that are asked for, without reading anything: by the files of a version that is
+    /// as new as any other answer's.
+    #[must_use]
+    pub fn has_none(&self, query: &WindowQuery) -> bool {
+        let wanted = Wanted::windows(query);
+        let none = |snapshot: Arc<Snapshot>| !snapshot.files(&wanted).any(|file| file.may_have(&wanted));
+        self.follower.fresh().is_some_and(none)
+    }
+
     /// The ads with the most clicks in one window.
     pub fn top(&self, query: &TopQuery) -> Result<Vec<TopAd>, ReadError> {
         let wanted = Wanted::top(query);
