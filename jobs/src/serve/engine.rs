@@ -99,18 +99,21 @@ impl Engine {
             region: query.region.clone(),
             sketches: false,
         };
-        let (closed, corrected) = self.corrected(all.clone(), &mut None).await?;
+        let mut place = None;
+        let (closed, corrected) = self.corrected(all.clone(), &mut place).await?;
         let reconciled = closed.have(query.window, query.start_ms);
         // The tiers have lists of what was counted: where some of it was corrected, only all rows tell.
-        if corrected.is_empty()
-            && let Some((ads, truth)) = self.counted_top(&query).await?
-        {
-            return Ok(FoundTop { ads, truth, reconciled });
+        if corrected.is_empty() {
+            place = None;
+            if let Some((ads, truth)) = self.counted_top(&query).await? {
+                return Ok(FoundTop { ads, truth, reconciled });
+            }
         }
-        let found = self.rows(all).await?;
-        let mut ads = found.merged.clicks();
+        let (mut rows, truth) = self.counted(&all, &mut place).await?;
+        rows.extend(corrected);
+        let mut ads = Merged::of(rows).clicks();
         TopAd::rank(&mut ads, query.limit);
-        Ok(FoundTop { ads, truth: found.truth, reconciled })
+        Ok(FoundTop { ads, truth, reconciled })
     }
 
     /// The list of a window that one tier has all of. Some may be in memory and the rest in the tables: then there is none.
@@ -229,9 +232,23 @@ impl Engine {
     }
 
     async fn rows(&self, query: WindowQuery) -> Result<Found, Problem> {
+        let mut place = None;
+        let (mut rows, truth) = self.counted(&query, &mut place).await?;
+        // Looked at last: what is closed meanwhile was counted before.
+        let (closed, corrected) = self.corrected(query, &mut place).await?;
+        rows.extend(corrected);
+        Ok(Found { merged: Merged::of(rows), truth, closed })
+    }
+
+    /// The windows as the stream has counted them.
+    async fn counted<'e>(
+        &'e self,
+        query: &WindowQuery,
+        place: &mut Place<'e>,
+    ) -> Result<(Vec<WindowStats>, Known), Problem> {
         let (mut rows, truth) = match &self.hot {
             Some(hot) => {
-                let answer = hot.windows(&query).await;
+                let answer = hot.windows(query).await;
                 (answer.found, answer.progress)
             }
             None => (Vec::new(), None),
@@ -245,21 +262,18 @@ impl Engine {
         {
             parts = plan(asked_ms, length_ms, hot_from_ms, warm.covered().await);
         }
-        let mut place = None;
         for Part { tier, starts_ms } in parts {
             let part = WindowQuery { start_ms: starts_ms.start, end_ms: starts_ms.end, ..query.clone() };
-            rows.extend(self.stored(tier, part, &mut place).await?);
+            rows.extend(self.stored(tier, part, place).await?);
         }
         let truth = match truth {
             Some(truth) if hot_from_ms.is_some() => known(truth),
-            truth => self.without_hot(&query, truth).await?,
+            truth => self.without_hot(query, truth).await?,
         };
-        let (closed, corrected) = self.corrected(query, &mut place).await?;
-        rows.extend(corrected);
-        Ok(Found { merged: Merged::of(rows), truth, closed })
+        Ok((rows, truth))
     }
 
-    /// What reconciliation has found for some windows. It is looked at last: what is closed meanwhile was counted before.
+    /// What reconciliation has found for some windows.
     async fn corrected<'e>(
         &'e self,
         query: WindowQuery,

@@ -1,6 +1,8 @@
 //! `weir reconcile`: closes days, and restates them when more is known.
 
-use std::io::IsTerminal;
+mod describe;
+mod progress;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,19 +12,20 @@ use anyhow::{Context, anyhow};
 use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use weir_dataflow::Layout;
-use weir_dataflow::reconcile::RecountProgress;
 
 use crate::Failure;
 use crate::cli::JobArgs;
 use crate::commands::cluster::ClusterArgs;
 use crate::commands::{load, open_store, signals};
-use crate::config::{JobConfig, format_duration_ms, is_name, parse_duration_ms};
-use crate::output::{Output, facts, grouped, instant, table};
+use crate::config::{JobConfig, is_name, parse_duration_ms};
+use crate::output::Output;
 use crate::reconcile::{
     DayReport, DayStatus, ExclusionList, Exclusions, OtherTime, Reconciler, Wanted, WhatIf, date_at,
 };
+
+use describe::{describe, describe_what_if};
+use progress::Progress;
 
 /// Closes a day: recounts it from the archive, and writes what each ad is billed for
 #[derive(Debug, Args)]
@@ -83,9 +86,6 @@ const WATCH_EVERY: Duration = Duration::from_secs(30);
 /// The settings that --what-if knows, as in [time] of the job file.
 const LATENESS: &str = "allowed_lateness";
 const BOUND: &str = "out_of_orderness";
-
-/// Ads that --what-if shows on a terminal; as JSON it shows all.
-const ADS_SHOWN: usize = 20;
 
 const REFRESH: Duration = Duration::from_millis(200);
 
@@ -214,29 +214,6 @@ fn other_setting(text: &str) -> Result<(String, u64), String> {
     Ok((key.to_owned(), duration_ms))
 }
 
-fn describe_what_if(day: &WhatIf) -> String {
-    let mut text = facts(&[
-        ("day", format!("{} in {}", day.date, day.timezone)),
-        (
-            "what if",
-            format!(
-                "{LATENESS} were {} and {BOUND} {}",
-                format_duration_ms(day.allowed_lateness_ms),
-                format_duration_ms(day.out_of_orderness_ms)
-            ),
-        ),
-        ("streamed", format!("{}, it would be {}", signed(day.streamed), signed(day.would_be))),
-        ("late", format!("{}, it would be {}", signed(day.late), signed(day.would_be_late))),
-        ("ads that differ", grouped(day.ads.len() as u64)),
-    ]);
-    if !day.ads.is_empty() {
-        let rows = day.ads.iter().take(ADS_SHOWN);
-        let rows = rows.map(|ad| vec![ad.ad_id.clone(), signed(ad.streamed), signed(ad.would_be)]);
-        text.push_str(&format!("\n{}\n", table(&["ad", "streamed", "would be"], &[1, 2], rows)));
-    }
-    text
-}
-
 /// Days are closed as they become complete. What fails is told, and tried again.
 fn watch(args: &ReconcileArgs, config: &JobConfig, reconciler: &Reconciler, timezone: Tz) -> Result<(), Failure> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -311,96 +288,6 @@ fn dates(text: &str) -> Result<Dates, String> {
         return Err(format!("{first} comes after {last}"));
     }
     Ok(dates)
-}
-
-fn describe(report: &DayReport) -> String {
-    let newest = report.revision.map_or_else(String::new, |revision| format!(" (revision {revision})"));
-    let status = match report.status {
-        DayStatus::Open => "open: it is not complete",
-        DayStatus::Closed => "closed",
-        DayStatus::Restated => "restated",
-        DayStatus::Unchanged => "closed before, nothing is new",
-    };
-    let mut lines = vec![("day", format!("{} in {}: {status}{newest}", report.date, report.timezone))];
-    if report.revision.is_some() {
-        lines.extend([
-            ("streamed", signed(report.streamed)),
-            ("billed", format!("{} clicks of {} ads", signed(report.billed), grouped(report.ads))),
-            ("rows read", grouped(report.rows)),
-            ("run", report.run.clone().unwrap_or_default()),
-            ("manifest", report.manifest_hash.clone().unwrap_or_default()),
-            ("root of clicks", report.root.clone().unwrap_or_else(|| "none".to_owned())),
-        ]);
-    }
-    if !report.excluded.is_empty() {
-        lines.push(("taken out", report.excluded.join(", ")));
-    }
-    let mut text = facts(&lines);
-    if report.status == DayStatus::Unchanged && !report.missing.is_empty() {
-        text.push_str("More is on its way:\n");
-    }
-    for missing in &report.missing {
-        text.push_str(&format!("  {missing}\n"));
-    }
-    if !report.corrections.is_empty() {
-        let rows = report.corrections.iter();
-        let rows = rows.map(|sum| vec![sum.reason.clone(), grouped(sum.ads), signed(sum.delta)]);
-        text.push_str(&format!("\n{}\n", table(&["reason", "ads", "clicks"], &[1, 2], rows)));
-    }
-    if report.wrong_windows_count > 0 {
-        text.push_str(&format!(
-            "\nThe stream has counted wrong in {} minutes of ads. What is billed is right; look into this:\n",
-            grouped(report.wrong_windows_count)
-        ));
-        for wrong in &report.wrong_windows {
-            let when = instant(wrong.timestamp * 1000);
-            text.push_str(&format!("  {} at {when}: {} instead of {}\n", wrong.ad_id, wrong.streamed, wrong.expected));
-        }
-    }
-    text
-}
-
-fn signed(number: i64) -> String {
-    let digits = grouped(number.unsigned_abs());
-    if number < 0 { format!("-{digits}") } else { digits }
-}
-
-/// A line on the terminal while a day is recounted.
-struct Progress {
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Progress {
-    fn start(date: NaiveDate, progress: Arc<RecountProgress>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let before = progress.rows();
-        let show = move || {
-            let spinner = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
-                spinner.set_style(style);
-            }
-            while !stopped.load(Ordering::Relaxed) {
-                spinner.set_message(format!("{date}: {} rows recounted", grouped(progress.rows() - before)));
-                spinner.tick();
-                std::thread::sleep(REFRESH);
-            }
-            spinner.finish_and_clear();
-        };
-        let thread = std::io::stderr().is_terminal().then(|| std::thread::spawn(show));
-        Self { stop, thread }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // A panic there has ended the process already.
-            let _joined = thread.join();
-        }
-    }
 }
 
 #[cfg(test)]
