@@ -35,8 +35,9 @@ const SEED: u64 = 7;
 type Make = fn(&mut StdRng) -> String;
 
 fn main() {
-    let kinds: [(&str, Make); 7] = [
+    let kinds: [(&str, Make); 8] = [
         ("large", large),
+        ("large, with a nested object", nested),
         ("large, IPv6", large_ipv6),
         ("large, spaces after : and ,", |random| spaced(&large(random))),
         ("large, a user agent not in ASCII", |random| large(random).replace("Mozilla", "Mözilla")),
@@ -112,6 +113,12 @@ fn large_from(random: &mut StdRng, ip_address: &str) -> String {
         random.random::<bool>(),
         random.random_range(1..10_000_000),
     )
+}
+
+/// What is known of the device in an object of its own.
+fn nested(random: &mut StdRng) -> String {
+    let width = random.random_range(320..2560);
+    large(random).replace(r#""device":"desktop""#, &format!(r#""device":{{"width":{width},"touch":true}}"#))
 }
 
 /// As a producer with a hash map writes it. None of these records is like the one before.

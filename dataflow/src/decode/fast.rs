@@ -1,4 +1,4 @@
-//! The fast path: a record as producers write it, one flat object without escapes.
+//! The fast path: a record as producers write it, one object without escapes.
 //!
 //! ```text
 //!   payload ──▶ scan: plain text? where are the quotes? ──▶ shape: like one before? ──▶ the fields' rules ──▶ Click
@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Every byte outside the strings is looked at and must be what JSON has there, so what is accepted is JSON. All else
-//! is declined, which costs time but decides nothing: a nested value, unusual white space, numbers with a large
-//! exponent, many unknown keys, and whatever is wrong.
+//! is declined, which costs time but decides nothing: unusual white space, numbers with a large exponent, many unknown
+//! keys, deep nesting, and whatever is wrong.
 
 use super::scan::{self, Quotes};
 use super::shape::Shapes;

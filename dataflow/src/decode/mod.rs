@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   payload ──▶ size ──▶ fast path ───────────────────────────────────▶ Click
-//!                            │ declines: an escape, a nested value, anything unusual or wrong
+//!                            │ declines: an escape, anything unusual or wrong
 //!                            ▼
 //!                        strict path: syntax ──▶ doubled keys ──▶ fields ──▶ Click or Rejection
 //! ```
 //!
 //! - The strict path is the definition. It reads with `serde_json`; what it says of a record is what is true of it.
-//! - The fast path is for records as producers write them, one flat object without escapes. It accepts or declines,
+//! - The fast path is for records as producers write them, one object without escapes. It accepts or declines,
 //!   and never rejects: whatever it accepts, the strict path accepts with the same fields.
 //! - Neither allocates for a click, once the buffers have grown. Both borrow from the payload; only a text with
 //!   escapes is borrowed from the decoder.

@@ -1,21 +1,21 @@
 //! Records of the same shape as one before: the same keys in the same order, with the same kinds of values.
 //!
 //! ```text
-//!   {"ad_id":"a-1","timestamp":1736952000,"price":0.25}
-//!   ┗━━━━━━━━┛   ┗━━━━━━━━━━━━┛          ┗━━━━━━━┛    ┃   seams: the same bytes in every record of the shape
-//!             a-1              1736952000         0.25     values: a string up to the next quote, or a literal
+//!   {"ad_id":"a-1","device":{"width":320,"touch":true},"price":0.25}
+//!   ┗━━━━━━━━┛   ┗━━━━━━━━━━━━━━━━━━┛   ┗━━━━━━┛    ┗━━━━━━━━┛    ┃   seams: the same bytes in every record of the shape
+//!             a-1                    320        true          0.25     values: a string up to the next quote, or a literal
 //! ```
 //!
 //! A producer writes millions of records of a few shapes. Where the seams are those of a record that was walked and
-//! accepted, what was found out about them holds again: that they are JSON, which field each value is, and that no
-//! key comes twice. That leaves one comparison a member.
+//! accepted, what was found out about them holds again: that they are JSON with its nesting, which field each value is,
+//! and that no key comes twice. That leaves one comparison a value.
 //!
 //! - A seam before a string ends with its quote. The next quote is the string's end, because plain text has no escapes.
 //! - Whatever does not fit is left to the walk; nothing is decided here.
 
 use super::fast::{Place, Values};
 use super::scan::Quotes;
-use super::walk::{Member, literal};
+use super::walk::{Member, Trace, literal};
 
 /// Shapes that are remembered at a time, each in the slot of its number of strings.
 const SLOTS: usize = 16;
@@ -46,7 +46,7 @@ impl Shapes {
     }
 
     /// Remembers the shape of a record that was accepted and did not fit.
-    pub(super) fn remember(&mut self, bytes: &[u8], quotes: &Quotes, trace: &[Member]) {
+    pub(super) fn remember(&mut self, bytes: &[u8], quotes: &Quotes, trace: &Trace) {
         let Some(shape) = self.slots.get_mut(slot_of(quotes)) else { return };
         shape.misses += 1;
         if shape.seams.is_empty() || shape.misses >= MISSES_TO_REPLACE {
@@ -64,6 +64,8 @@ fn slot_of(quotes: &Quotes) -> usize {
 struct Shape {
     /// In their order; empty where nothing is remembered.
     seams: Vec<Seam>,
+    /// What stands behind the last value.
+    tail: Box<[u8]>,
     /// Records in a row that did not fit.
     misses: u32,
 }
@@ -86,13 +88,15 @@ impl Shape {
                 at = literal(bytes, start, seam.place, &mut values)?;
             }
         }
-        (bytes.get(at..)? == b"}").then_some(values)
+        // Nothing has a tail only where nothing is remembered.
+        (!self.tail.is_empty() && bytes.get(at..)? == &*self.tail).then_some(values)
     }
 
-    fn learn(&mut self, bytes: &[u8], trace: &[Member]) {
+    fn learn(&mut self, bytes: &[u8], trace: &Trace) {
         self.misses = 0;
-        let seams = trace.iter().map(|member| Some(Seam::new(bytes.get(member.start..member.value)?, member)));
+        let seams = trace.members.iter().map(|member| Some(Seam::new(bytes.get(member.start..member.value)?, member)));
         self.seams = seams.collect::<Option<_>>().unwrap_or_default();
+        self.tail = bytes.get(trace.end..).unwrap_or_default().into();
     }
 }
 
@@ -156,7 +160,7 @@ mod tests {
 
     /// Remembers the first record's shape, and walks the second one by it and member by member.
     fn by_shape_and_by_walk(first: &[u8], second: &[u8]) -> Option<(Option<Values>, Option<Values>)> {
-        let (mut quotes, mut trace, mut shapes) = (Quotes::default(), Vec::new(), Shapes::default());
+        let (mut quotes, mut trace, mut shapes) = (Quotes::default(), Trace::default(), Shapes::default());
         plain_text(first, &mut quotes)?;
         walk::walk(first, &quotes, &mut trace)?;
         shapes.remember(first, &quotes, &trace);
@@ -193,6 +197,22 @@ mod tests {
         check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","user_id":"u","lost":true}"#, false);
         check(r#"{"user_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","ad_id":"u","last":true}"#, false);
         check(r#"{"ad_id":"a","timestamp":1, "n":null,"s": "x","LONG":"y","user_id":"u","last":"true"}"#, false);
+    }
+
+    #[test]
+    fn what_is_nested_belongs_to_the_shape() {
+        let first = br#"{"ad_id":"a","timestamp":1,"user_id":"u","d":{"w":320,"t":[true,{}]}}"#;
+        let check = |second: &str, fits: bool| {
+            let (by_shape, by_walk) = by_shape_and_by_walk(first, second.as_bytes()).unwrap();
+            assert_eq!(by_shape.is_some(), fits, "{second}");
+            assert!(!fits || by_shape == by_walk, "{second}");
+        };
+        check(r#"{"ad_id":"b","timestamp":2,"user_id":"v","d":{"w":1.5,"t":[null,{}]}}"#, true);
+        check(r#"{"ad_id":"b","timestamp":2,"user_id":"v","d":{"w":1,"t":[true,{}]}"#, false);
+        check(r#"{"ad_id":"b","timestamp":2,"user_id":"v","d":{"w":1,"t":[true,{}]}}}"#, false);
+        check(r#"{"ad_id":"b","timestamp":2,"user_id":"v","d":{"w":1,"t":[true,[]]}}"#, false);
+        check(r#"{"ad_id":"b","timestamp":2,"user_id":"v","d":{"w":1},"t":[true,{}]}"#, false);
+        check(r#"{"ad_id":"b","timestamp":2,"user_id":"v","d":{"w":1,"t":[true,3,{}]}}"#, false);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Goes through a plain record from quote to quote.
 //!
 //! ```text
-//!   {"ad_id":"a-1","timestamp":1736952000,"price":0.25}
+//!   {"ad_id":"a-1","timestamp":1736952000,"device":{"width":320,"touch":true},"tags":["x","y"]}
 //!    ^open ^close
 //!           :                                            one byte, and at most one space behind it
-//!            "^first ^last    or a number, true, false, null
-//!                    ,        or } at the record's end; at most one space behind a comma
+//!            "^first ^last    or a number, true, false, null, or an object or array, gone into
+//!                    ,        at most one space behind it, or } and ] that close what is open
 //! ```
+//!
+//! What is inside a nested value is read as JSON and forgotten: its keys are no fields, and may come twice.
 
 use super::bytes::load_8;
 use super::fast::{Place, Values};
@@ -17,10 +19,15 @@ use super::validate::Field;
 /// As many unknown keys are told apart.
 const MAX_UNKNOWN_KEYS: usize = 32;
 
-/// The members of the record that was walked last.
-pub(super) type Trace = Vec<Member>;
+/// The scalar values of the record that was walked last, nested ones too.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    pub(super) members: Vec<Member>,
+    /// Behind the last value.
+    pub(super) end: usize,
+}
 
-/// Where a member is.
+/// Where a scalar value is.
 #[derive(Debug)]
 pub(super) struct Member {
     /// Behind the value before, or 0.
@@ -31,54 +38,93 @@ pub(super) struct Member {
     pub(super) is_string: bool,
 }
 
-/// Where the record's values are, if it is a flat object whose keys are surely different from each other. Leaves its
-/// members in the trace.
+/// Where the record's values are, if it is an object whose own keys are surely different from each other. Leaves its
+/// scalar values in the trace.
 pub(super) fn walk(bytes: &[u8], quotes: &Quotes, trace: &mut Trace) -> Option<Values> {
-    if *bytes.first()? != b'{' {
-        return None;
-    }
-    trace.clear();
+    trace.members.clear();
+    trace.end = 0;
     let mut values = Values::none();
     let mut unknown = UnknownKeys::default();
-    let mut start = 0;
+    let mut nesting = Nesting::default();
+    let mut at = nesting.open(bytes, 0)?;
+    let mut opened = true;
     loop {
-        // The first byte is the brace or the comma that led here.
-        let open = skip_space(bytes, start + 1);
-        if *bytes.get(open)? != b'"' {
+        at = skip_space(bytes, at);
+        if !(opened && nesting.closes(*bytes.get(at)?)) {
+            let mut place = Place::UNKNOWN;
+            if nesting.in_object() {
+                let (key, behind) = (at + 1, key_end(bytes, quotes, at)?);
+                if nesting.is_outermost() {
+                    place = known(bytes.get(key..behind)?, &values)?;
+                    if place == Place::UNKNOWN {
+                        unknown.add(bytes, key, behind)?;
+                    }
+                }
+                at = skip_space(bytes, behind + 2);
+            }
+            let byte = *bytes.get(at)?;
+            if matches!(byte, b'{' | b'[') {
+                if place != Place::UNKNOWN {
+                    return None;
+                }
+                at = nesting.open(bytes, at)?;
+                opened = true;
+                continue;
+            }
+            let is_string = byte == b'"';
+            let value = at + usize::from(is_string);
+            trace.members.push(Member { start: trace.end, value, place, is_string });
+            at = if is_string {
+                string(quotes, value, place, &mut values)?
+            } else {
+                literal(bytes, value, place, &mut values)?
+            };
+            trace.end = at;
+        }
+        // Behind a value, or at the end of what was opened and is empty.
+        while nesting.closes(*bytes.get(at)?) {
+            at += 1;
+            if nesting.close() {
+                return (at == bytes.len()).then_some(values);
+            }
+        }
+        if *bytes.get(at)? != b',' {
             return None;
         }
-        let close = quotes.next(open + 1)?;
-        if *bytes.get(close + 1)? != b':' {
-            return None;
-        }
-        let place = match Field::named(bytes.get(open + 1..close)?) {
-            Some(field) if values.has(field) => return None,
-            Some(field) => Place::of(field),
-            None => {
-                unknown.add(bytes, open + 1, close)?;
-                Place::UNKNOWN
-            }
-        };
-        let before_value = skip_space(bytes, close + 2);
-        let is_string = *bytes.get(before_value)? == b'"';
-        let value = before_value + usize::from(is_string);
-        trace.push(Member { start, value, place, is_string });
-        let end = if is_string {
-            let last = quotes.next(value)?;
-            if place == Place::TIMESTAMP {
-                return None;
-            }
-            values.set_string(place, value, last);
-            last + 1
-        } else {
-            literal(bytes, value, place, &mut values)?
-        };
-        match *bytes.get(end)? {
-            b',' => start = end,
-            b'}' if end + 1 == bytes.len() => return Some(values),
-            _ => return None,
-        }
+        at += 1;
+        opened = false;
     }
+}
+
+/// The quote that ends the key whose first quote is there. A colon follows it.
+#[inline]
+fn key_end(bytes: &[u8], quotes: &Quotes, open: usize) -> Option<usize> {
+    if *bytes.get(open)? != b'"' {
+        return None;
+    }
+    let close = quotes.next(open + 1)?;
+    (*bytes.get(close + 1)? == b':').then_some(close)
+}
+
+/// The place of a key's value; `None` where the field has one already.
+#[inline]
+fn known(key: &[u8], values: &Values) -> Option<Place> {
+    match Field::named(key) {
+        Some(field) if values.has(field) => None,
+        Some(field) => Some(Place::of(field)),
+        None => Some(Place::UNKNOWN),
+    }
+}
+
+/// Reads a string, whose first byte is there, and returns where its value ends: behind its quote.
+#[inline]
+fn string(quotes: &Quotes, start: usize, place: Place, values: &mut Values) -> Option<usize> {
+    let last = quotes.next(start)?;
+    if place == Place::TIMESTAMP {
+        return None;
+    }
+    values.set_string(place, start, last);
+    Some(last + 1)
 }
 
 /// Reads a value that is no string, and returns where it ends.
@@ -98,6 +144,51 @@ pub(super) fn literal(bytes: &[u8], start: usize, place: Place, values: &mut Val
 #[inline]
 fn skip_space(bytes: &[u8], at: usize) -> usize {
     at + usize::from(bytes.get(at) == Some(&b' '))
+}
+
+/// The objects and arrays that are open, the innermost last: a bit each, 1 for an object.
+#[derive(Default)]
+struct Nesting {
+    objects: u32,
+    depth: u32,
+}
+
+impl Nesting {
+    /// Goes into the object or array that begins there, unless that is too deep.
+    #[inline]
+    fn open(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        let is_object = *bytes.get(at)? == b'{';
+        if self.depth == u32::BITS || !(is_object || self.depth > 0) {
+            return None;
+        }
+        self.objects = self.objects << 1 | u32::from(is_object);
+        self.depth += 1;
+        Some(at + 1)
+    }
+
+    #[inline]
+    const fn in_object(&self) -> bool {
+        self.objects & 1 == 1
+    }
+
+    #[inline]
+    const fn is_outermost(&self) -> bool {
+        self.depth == 1
+    }
+
+    /// Whether the byte closes the innermost.
+    #[inline]
+    const fn closes(&self, byte: u8) -> bool {
+        byte == if self.in_object() { b'}' } else { b']' }
+    }
+
+    /// Leaves the innermost; whether that was the record.
+    #[inline]
+    const fn close(&mut self) -> bool {
+        self.objects >>= 1;
+        self.depth -= 1;
+        self.depth == 0
+    }
 }
 
 /// The unknown keys, each by a signature: equal keys have equal ones. Where two signatures are equal the keys may

@@ -32,7 +32,7 @@ const KEYS: [&str; 25] = [
     "a\"b",
 ];
 
-const VALUES: [&str; 54] = [
+const VALUES: [&str; 58] = [
     "\"a\"",
     "\"u\"",
     "\"user-1\"",
@@ -71,6 +71,10 @@ const VALUES: [&str; 54] = [
     "{}",
     "[1,[2,{\"k\":null}]]",
     "{\"ad_id\":\"x\",\"ad_id\":1}",
+    "[1,]",
+    "{\"k\":1,}",
+    "[{\"k\":[]}, 2]",
+    "[1}",
     "\"1.2.3.4\"",
     "\"::1\"",
     "\"1.2.3.256\"",
@@ -125,6 +129,9 @@ pub(in crate::decode) fn likely(random: &mut SmallRng) -> Vec<u8> {
         r#""rate":1.5e-7"#,
         r#""url":"https:\/\/example.org""#,
         r#""geo":{"lat":1}"#,
+        r#""device":{"width":320, "touch":true, "os":{"name":"x","name":"y"}}"#,
+        r#""tags":["a", "b",[],[1,{}]]"#,
+        r#""nested":{"ad_id":"x","timestamp":[],"t":{ "a":[null]}}"#,
     ];
     for _ in 0..random.random_range(0..6) {
         members.push((*optional.choose(random).unwrap()).to_owned());
