@@ -11,8 +11,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Attempt, Created, Epoch, FORMAT_VERSION, Manifest, ManifestError, Names, Refusal, Sequence, Settings, Store,
-    StoreError, check_settings,
+    Attempt, Created, Epoch, FORMAT_VERSION, FaultPoint, Manifest, ManifestError, Names, Refusal, Sequence, Settings,
+    Store, StoreError, check_settings,
 };
 
 /// How often [`Journal::begin`] tries against other attempts that start at the same time.
@@ -75,11 +75,13 @@ impl Journal {
         manifest.owner = self.owner.clone();
         let name = self.names.manifest(manifest.sequence);
         let bytes = manifest.to_bytes().map_err(JournalError::from)?;
+        FaultPoint::ManifestWriting.pass();
         match self.store.put_if_absent(&name, bytes.clone()) {
             Ok(Created::New) => {}
             Ok(Created::Exists) | Err(StoreError::Unknown { .. }) => self.settle(&name, &bytes)?,
             Err(error) => return Err(JournalError::from(error).into()),
         }
+        FaultPoint::ManifestWritten.pass();
         self.head = Some(Head { hash: Manifest::hash(&bytes), manifest });
         Ok(())
     }

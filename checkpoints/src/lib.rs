@@ -21,6 +21,7 @@
 mod assemble;
 mod content_hash;
 mod days;
+mod faults;
 mod follow;
 mod groups;
 mod ids;
@@ -35,6 +36,7 @@ mod store;
 pub use assemble::{AssembleError, EpochEnd, ReadReport, Replaced, Settled, WorkerReport, assemble};
 pub use content_hash::content_hash;
 pub use days::{ClosedOn, DAY_FORMAT_VERSION, Day, DayError, DayRecord, DayTotals};
+pub use faults::{FAULT_VARIABLE, FaultPoint};
 pub use follow::Follower;
 pub use groups::{GroupRange, GroupSet, KEY_GROUPS, group_of, groups_of_worker, worker_of_group};
 pub use ids::{Attempt, Epoch, Offset, PartitionId, Sequence, WorkerIndex};

@@ -1,6 +1,6 @@
 //! Writing objects that nobody looks for until a manifest names them.
 
-use weir_checkpoints::{Store, StoreError};
+use weir_checkpoints::{FaultPoint, Store, StoreError};
 
 /// How much of an object's end is compared to know that it is ours.
 const TAIL_BYTES: usize = 64;
@@ -10,7 +10,10 @@ const TAIL_BYTES: usize = 64;
 pub(crate) fn put_staged(store: &dyn Store, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
     let size = bytes.len();
     let tail = bytes.get(size.saturating_sub(TAIL_BYTES)..).unwrap_or_default().to_vec();
-    let Err(error) = store.put(name, bytes) else { return Ok(()) };
+    FaultPoint::ObjectWriting.pass();
+    let put = store.put(name, bytes);
+    FaultPoint::ObjectWritten.pass();
+    let Err(error) = put else { return Ok(()) };
     if !matches!(error, StoreError::Unknown { .. }) {
         return Err(error);
     }

@@ -9,7 +9,9 @@ use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Input, Inspect, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
-use weir_checkpoints::{Attempt, GroupRange, Manifest, Names, PartitionId, Position, WorkerIndex, groups_of_worker};
+use weir_checkpoints::{
+    Attempt, FaultPoint, GroupRange, Manifest, Names, PartitionId, Position, WorkerIndex, groups_of_worker,
+};
 
 use crate::dedup::SeenClicks;
 use crate::graph::clock::{Timeline, clock};
@@ -80,6 +82,7 @@ fn begin(worker: &mut Worker, job: &Job, outcome: &Outcome) -> Result<Option<(Ma
     if worker.index() == 0 {
         let begun = Commits::begin(job, worker.peers() as u32)?;
         input.send(serde_json::to_string(begun.newest())?);
+        FaultPoint::StartTold.pass();
         commits = Some(begun);
     }
     input.close();
@@ -111,12 +114,14 @@ fn build(
     let sinks_of = |kinds: &[RowKind]| -> Result<Sinks, JobError> {
         let mut sinks = Sinks::open(job.sinks.iter().map(Arc::as_ref), kinds, context)?;
         sinks.restore(job.store.as_ref(), manifest, place.groups)?;
+        FaultPoint::SinksRestored.pass();
         Ok(sinks)
     };
     let click_sinks = sinks_of(&[RowKind::Archive, RowKind::Late, RowKind::DeadLetter])?;
     let window_sinks = sinks_of(&[RowKind::Window, RowKind::Provisional])?;
     let assigned = assigned(job, manifest, place)?;
     let source = job.source.open(&assigned)?;
+    FaultPoint::SourceOpened.pass();
 
     let probe = ProbeHandle::new();
     let metrics = &job.metrics;
@@ -167,8 +172,14 @@ fn place(worker: &Worker, manifest: &Manifest) -> Place {
 fn restore(job: &Job, manifest: &Manifest, seen: &mut SeenClicks, windows: &mut WindowState) -> Result<(), JobError> {
     for part in &manifest.state {
         match part.kind.as_str() {
-            crate::dedup::STATE_KIND => seen.restore(job.store.as_ref(), part)?,
-            crate::windows::STATE_KIND => windows.restore(job.store.as_ref(), part, manifest.closed_until_ms)?,
+            crate::dedup::STATE_KIND => {
+                seen.restore(job.store.as_ref(), part)?;
+                FaultPoint::DedupRestored.pass();
+            }
+            crate::windows::STATE_KIND => {
+                windows.restore(job.store.as_ref(), part, manifest.closed_until_ms)?;
+                FaultPoint::WindowsRestored.pass();
+            }
             // Rows carried over are their sinks' business.
             _ => {}
         }

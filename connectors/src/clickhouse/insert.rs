@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::{Builder, Runtime};
-use weir_checkpoints::{Store, StoreError};
+use weir_checkpoints::{FaultPoint, Store, StoreError};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::client::Server;
@@ -185,7 +185,9 @@ impl Inserter {
             }
             Ok(None)
         };
+        FaultPoint::RowsInserting.pass();
         self.runtime.block_on(self.server.insert(features, &token, bodies))?;
+        FaultPoint::RowsInserted.pass();
         self.metrics.inserts.fetch_add(1, Ordering::Relaxed);
         let rows = batch.iter().map(Pending::rows).sum();
         self.metrics.inserted_rows.fetch_add(rows, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weir_checkpoints::{Created, Epoch, Manifest, OutputPart, Store, StoreError, WorkerIndex};
+use weir_checkpoints::{Created, Epoch, FaultPoint, Manifest, OutputPart, Store, StoreError, WorkerIndex};
 use weir_dataflow::{Committer, SinkError};
 
 use super::{NAME, failed, refused};
@@ -51,6 +51,7 @@ impl FileCommitter {
             },
             Err(error) => return Err(failed("show an object", error)),
         }
+        FaultPoint::LettersShown.pass();
         // Whether it is gone does not matter to any reader; a repeated commit tries again.
         if let Err(error) = self.store.delete(&output.name) {
             tracing::warn!(object = output.name, %error, "could not delete a staged object that is in its place by now");

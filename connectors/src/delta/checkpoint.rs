@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
-use weir_checkpoints::{Store, StoreError};
+use weir_checkpoints::{FaultPoint, Store, StoreError};
 use weir_dataflow::SinkError;
 
 use super::actions::{Action, Add, Metadata, Protocol, Remove, Txn};
@@ -130,6 +130,7 @@ pub(super) fn write(log: &mut Log) -> Result<(), SinkError> {
     for (name, bytes) in
         written.names.iter().map(|name| (name.clone(), bytes.clone())).chain([(hint_name(log.table), hint)])
     {
+        FaultPoint::LogCheckpointWriting.pass();
         put(&name, bytes).map_err(|error| failed(log.table, "write a checkpoint", error))?;
     }
     log.checkpoint = Some(written);

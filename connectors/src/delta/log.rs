@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use weir_checkpoints::{Created, Store, StoreError};
+use weir_checkpoints::{Created, FaultPoint, Store, StoreError};
 use weir_dataflow::SinkError;
 
 use super::actions::{Action, Metadata, Protocol, from_lines, to_lines};
@@ -66,7 +66,10 @@ impl Log {
         while let Some(actions) = plan(self)? {
             let version = self.next_version();
             let lines = to_lines(&actions).map_err(|error| failed(self.table, "encode a commit", error))?;
-            match self.store.put_if_absent(&version_name(self.table, version), lines) {
+            FaultPoint::VersionWriting.pass();
+            let put = self.store.put_if_absent(&version_name(self.table, version), lines);
+            FaultPoint::VersionWritten.pass();
+            match put {
                 Ok(Created::New) => return self.apply(version, actions),
                 Ok(Created::Exists) | Err(StoreError::Unknown { .. }) => {}
                 Err(error) => return Err(failed(self.table, "commit", error)),

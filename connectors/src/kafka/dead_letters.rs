@@ -31,7 +31,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Message};
-use weir_checkpoints::{Manifest, Offset, PartitionId};
+use weir_checkpoints::{FaultPoint, Manifest, Offset, PartitionId};
 use weir_dataflow::{
     Committer, Cut, DeadLetterRow, Row, RowKind, Sink, SinkError, SinkFactory, Staged, Staging, WorkerContext,
 };
@@ -128,9 +128,11 @@ impl Sink for DeadLetterSink {
         let stage = std::mem::take(&mut self.stage);
         let outbox = Arc::clone(&self.outbox);
         Ok(Box::new(move || {
+            FaultPoint::LettersSending.pass();
             while stage.outstanding.load(Ordering::Acquire) > 0 {
                 outbox.progress(POLL_WAIT)?;
             }
+            FaultPoint::LettersSent.pass();
             match stage.failure().take() {
                 None => Ok(Staged::default()),
                 Some(reason) => Err(failed("deliver a dead letter", reason)),

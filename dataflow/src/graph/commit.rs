@@ -15,7 +15,8 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 use weir_checkpoints::{
-    Attempt, EpochEnd, Journal, JournalError, Manifest, Names, Store, StoreError, WorkerReport, assemble, garbage,
+    Attempt, EpochEnd, FaultPoint, Journal, JournalError, Manifest, Names, Store, StoreError, WorkerReport, assemble,
+    garbage,
 };
 
 use crate::batch::NoOutput;
@@ -127,6 +128,7 @@ impl Commits {
         let names = Names::new(&job.name);
         let mut journal = Journal::open(Arc::clone(&job.store), names.clone(), owner_token())?;
         let newest = journal.begin(&job.settings, workers, now_ms())?.clone();
+        FaultPoint::AttemptBegun.pass();
         let committers = job.sinks.iter().map(|sink| sink.committer()).collect::<Result<_, _>>()?;
         let mut commits = Self {
             journal,
@@ -142,6 +144,7 @@ impl Commits {
         };
         commits.metrics.begin(&commits.newest);
         commits.commit_sinks()?;
+        FaultPoint::CommitsRepeated.pass();
         commits.load_kept()?;
         commits.sweep()?;
         Ok(commits)
@@ -154,11 +157,14 @@ impl Commits {
     /// Commits one checkpoint; returns its epoch.
     fn commit(&mut self, texts: Vec<String>) -> Result<u64, JobError> {
         let began = Instant::now();
+        FaultPoint::ReportsComplete.pass();
         let (end, reports) = read(texts)?;
         let manifest = assemble(&self.newest, end, &reports, now_ms())?;
+        FaultPoint::ManifestAssembled.pass();
         self.journal.publish(manifest)?;
         self.newest = self.journal.newest().unwrap_or(&self.newest).clone();
         self.commit_sinks()?;
+        FaultPoint::Committed.pass();
         self.metrics.add_checkpoint(&self.newest, began.elapsed());
         if self.newest.ended {
             // There is nothing to go on with: no older checkpoint will be wanted.
@@ -208,8 +214,10 @@ impl Commits {
         let kept = self.kept.make_contiguous();
         let unneeded = garbage(&self.names, kept, attempt, &state, &manifests, before_ms, needed);
         for name in unneeded.state.iter().chain(&unneeded.manifests) {
+            FaultPoint::GarbageDeleting.pass();
             self.store.delete(name)?;
         }
+        FaultPoint::GarbageDeleted.pass();
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::{Stream, StreamVec};
-use weir_checkpoints::{PartitionId, Settled, group_of, worker_of_group};
+use weir_checkpoints::{FaultPoint, PartitionId, Settled, group_of, worker_of_group};
 
 use crate::batch::{Batch, Outbox, to_target};
 use crate::dedup::{ByGroup, STATE_KIND, SeenClicks, Verdict};
@@ -149,6 +149,7 @@ impl Dedup {
             piece.work.push(self.sealer.part(agreement.end.epoch, STATE_KIND, part, Some(expires_ms)));
         }
         self.sealer.add(Stage::Dedup, agreement, piece);
+        FaultPoint::DedupCut.pass();
     }
 }
 

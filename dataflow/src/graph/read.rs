@@ -24,7 +24,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{ProbeHandle, Scope, Stream, StreamVec};
 use timely::scheduling::Activator;
-use weir_checkpoints::{Manifest, PartitionId};
+use weir_checkpoints::{FaultPoint, Manifest, PartitionId};
 
 use crate::batch::Batch;
 use crate::graph::clock::Timeline;
@@ -255,6 +255,7 @@ impl Reader {
 
     fn report(&mut self) -> EpochReport {
         self.ended_before = self.intake.all_ended();
+        FaultPoint::EpochReported.pass();
         EpochReport {
             epoch: self.epoch,
             partitions: self.intake.partition_reports(),
@@ -282,6 +283,7 @@ impl Reader {
             self.activator.activate_after(IDLE_WAIT / 4);
             return Ok(());
         };
+        FaultPoint::EpochAgreed.pass();
         self.publish_figures();
         self.watermark_ms = agreement.end.watermark_ms;
         if agreement.checkpoint {
@@ -303,6 +305,7 @@ impl Reader {
         }
         let work = self.intake.stage(&cut, &self.sealer)?;
         self.sealer.add(Stage::Read, agreement, Piece { read, work, ..Piece::default() });
+        FaultPoint::ReadCut.pass();
         self.checkpoint = self.epoch;
         self.checkpointed = Instant::now();
         Ok(())

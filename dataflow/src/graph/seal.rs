@@ -21,8 +21,8 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use weir_checkpoints::{
-    Attempt, Epoch, EpochEnd, GroupRange, GroupSet, Names, OutputPart, PartWriter, PartitionId, ReadReport, Replaced,
-    Settled, StatePart, Store, WorkerIndex, WorkerReport,
+    Attempt, Epoch, EpochEnd, FaultPoint, GroupRange, GroupSet, Names, OutputPart, PartWriter, PartitionId, ReadReport,
+    Replaced, Settled, StatePart, Store, WorkerIndex, WorkerReport,
 };
 
 use crate::JobError;
@@ -105,7 +105,9 @@ impl StateWriter {
         let name = self.names.part(epoch, self.attempt, self.worker, kind);
         let bytes = part.finish()?;
         let size_bytes = bytes.len() as u64;
+        FaultPoint::StateWriting.pass();
         self.store.put(&name, bytes)?;
+        FaultPoint::StateWritten.pass();
         Ok(StatePart {
             name,
             kind: kind.to_owned(),
@@ -152,6 +154,7 @@ impl Sealer {
         let pieces = state.open.remove(&epoch).unwrap_or_default();
         let (end, worker, done) = (agreement.end, self.writer.worker, state.done.0.clone());
         std::thread::spawn(move || {
+            FaultPoint::SealBegun.pass();
             let sealed = seal(end, worker, pieces.into_iter().map(|(_, piece)| piece));
             // Nobody listens any more when the job has failed meanwhile; then the parts are garbage.
             let _unheard = done.send(sealed);
@@ -186,6 +189,7 @@ fn seal(end: EpochEnd, worker: WorkerIndex, pieces: impl Iterator<Item = Piece>)
             report.outputs.extend(produced.outputs);
         }
     }
+    FaultPoint::Sealed.pass();
     Ok(Sealed { end, report })
 }
 

@@ -7,7 +7,7 @@ use columnar::{Columnar, Index};
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::{Stream, StreamVec};
-use weir_checkpoints::{Epoch, Replaced, worker_of_group};
+use weir_checkpoints::{Epoch, FaultPoint, Replaced, worker_of_group};
 
 use crate::batch::{Batch, to_target};
 use crate::graph::clock::Timeline;
@@ -201,6 +201,7 @@ impl Windowing {
         let cut = Cut { epoch: agreement.end.epoch, last: agreement.end.ended, offsets: Vec::new() };
         piece.work.extend(self.sinks.stage(&cut, &self.sealer)?);
         self.sealer.add(Stage::Window, agreement, piece);
+        FaultPoint::WindowsCut.pass();
         Ok(())
     }
 

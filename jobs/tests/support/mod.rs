@@ -105,12 +105,18 @@ impl TestJob {
 
     /// Starts `weir run` with some number of workers.
     pub fn start(&self, workers: usize) -> RunningJob {
+        self.start_with(workers, &[])
+    }
+
+    /// Starts it with more in its environment.
+    pub fn start_with(&self, workers: usize, environment: &[(&str, &str)]) -> RunningJob {
         let log = self.folder.path().join(format!("run-{}.log", unique_number()));
         let file = File::create(&log).unwrap();
         let child = weir()
             .arg("run")
             .arg(self.job_file())
             .args(["-D", &format!("job.workers={workers}"), "--output", "json"])
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(file)
             .spawn()
@@ -202,6 +208,19 @@ impl RunningJob {
         }
         self.kill();
         panic!("it did not end within {PATIENCE:?}\n{}", self.log());
+    }
+
+    /// Waits for its end; whether a signal ended it.
+    pub fn wait_for_signal(&mut self) -> bool {
+        use std::os::unix::process::ExitStatusExt;
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.signal().is_some();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
     }
 
     pub fn expect_running(&mut self) {
