@@ -11,8 +11,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Several times what the readers of small inputs need: of the log of clicks, a buffer of 16 MiB for one line.
-const LIMIT_BYTES: usize = 64 << 20;
+/// What a few kilobytes may stand for at most: 4 KiB of zstd hold 128 MiB of one byte.
+const LIMIT_BYTES: usize = 160 << 20;
 
 #[global_allocator]
 static LIMITED: Limited = Limited;

@@ -53,26 +53,24 @@ fn check_damaged(mut numbers: Numbers<'_>) {
 
 /// The index's checksum is put right, and where there is one those of the blocks: what lies behind them is to be seen.
 fn check_any(mut bytes: Vec<u8>) {
-    if let Some(claimed) = bytes.get(12..16) {
-        let start = u16::from_le_bytes([claimed[0], claimed[1]]);
-        let end = u16::from_le_bytes([claimed[2], claimed[3]]);
-        let index = HEADER_BYTES..HEADER_BYTES + usize::from(end.saturating_sub(start)) * ENTRY_BYTES;
-        for entry in index.clone().step_by(ENTRY_BYTES) {
-            put_block_right(&mut bytes, entry);
-        }
-        if let Some(checksum) = bytes.get(index).map(crc32c::crc32c) {
-            bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
-        }
+    let Some(&[a, b, c, d]) = bytes.get(12..).and_then(<[u8]>::first_chunk::<4>) else { return };
+    let groups = GroupRange::new(u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
+    let index = HEADER_BYTES..HEADER_BYTES + groups.iter().len() * ENTRY_BYTES;
+    for entry in index.clone().step_by(ENTRY_BYTES) {
+        put_block_right(&mut bytes, entry);
     }
-    let part = describe(GroupRange::ALL, bytes.len());
+    if let Some(checksum) = bytes.get(index).map(crc32c::crc32c) {
+        bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
+    }
+    let part = describe(groups, bytes.len());
     let _ = read(bytes, &part);
 }
 
 fn put_block_right(bytes: &mut [u8], entry: usize) {
-    let Some(found) = bytes.get(entry..entry + ENTRY_BYTES) else { return };
-    let [.., a, b, c, d] = found[..8] else { return };
-    let offset = usize::from_le_bytes([found[0], found[1], found[2], found[3], a, b, c, d]);
-    let stored = u32::from_le_bytes([found[8], found[9], found[10], found[11]]) as usize;
+    let Some(rest) = bytes.get(entry..).filter(|rest| rest.len() >= ENTRY_BYTES) else { return };
+    let Some((offset, rest)) = rest.split_first_chunk::<8>() else { return };
+    let Some(stored) = rest.first_chunk::<4>() else { return };
+    let (offset, stored) = (u64::from_le_bytes(*offset) as usize, u32::from_le_bytes(*stored) as usize);
     let block = offset.checked_add(stored).and_then(|end| bytes.get(offset..end));
     if let Some(checksum) = block.map(crc32c::crc32c) {
         bytes[entry + 16..entry + 20].copy_from_slice(&checksum.to_le_bytes());
@@ -121,7 +119,8 @@ fn read(bytes: Vec<u8>, part: &StatePart) -> Result<Blocks, PartError> {
 /// Damaged and whole parts, and parts by themselves.
 pub fn seeds() -> Vec<Vec<u8>> {
     let groups = GroupRange::new(3, 9);
-    let blocks: Blocks = groups.iter().filter_map(|group| Some((group, block(group, (group as u8).wrapping_mul(37))?))).collect();
+    let blocks: Blocks =
+        groups.iter().filter_map(|group| Some((group, block(group, (group as u8).wrapping_mul(37))?))).collect();
     let part = |groups: GroupRange, blocks: &Blocks| [vec![1], write(groups, blocks)].concat();
     let flips = |place: u8| {
         [&[0, 2, 0, 0, 5, 0, 0, 7, 100, 11, 0, 200, 31], &[1, 0, place, 0, 0, 1, 40, place, 0, 4][..]].concat()
