@@ -137,19 +137,25 @@ impl Totals {
     #[must_use]
     pub const fn plus(&self, other: &Self) -> Self {
         Self {
-            read: self.read + other.read,
-            rejected: self.rejected + other.rejected,
-            future: self.future + other.future,
-            late: self.late + other.late,
-            duplicate: self.duplicate + other.duplicate,
-            counted: self.counted + other.counted,
+            read: self.read.saturating_add(other.read),
+            rejected: self.rejected.saturating_add(other.rejected),
+            future: self.future.saturating_add(other.future),
+            late: self.late.saturating_add(other.late),
+            duplicate: self.duplicate.saturating_add(other.duplicate),
+            counted: self.counted.saturating_add(other.counted),
         }
     }
 
-    /// Whether every record read is accounted for exactly once.
+    /// Whether every record read is accounted for exactly once. Numbers of a damaged manifest that only add up when they
+    /// wrap around do not.
     #[must_use]
     pub const fn conserved(&self) -> bool {
-        self.read == self.rejected + self.future + self.late + self.duplicate + self.counted
+        let told_apart = self.rejected as u128
+            + self.future as u128
+            + self.late as u128
+            + self.duplicate as u128
+            + self.counted as u128;
+        self.read as u128 == told_apart
     }
 }
 
@@ -220,4 +226,17 @@ pub enum ManifestError {
         /// Why.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_that_wrap_around_are_not_conserved() {
+        let half = Totals { read: 1 << 63, late: 1 << 63, ..Totals::default() };
+        assert!(half.conserved());
+        assert!(!Totals { read: 0, late: 1 << 63, counted: 1 << 63, ..Totals::default() }.conserved());
+        assert_eq!(half.plus(&half), Totals { read: u64::MAX, late: u64::MAX, ..Totals::default() });
+    }
 }

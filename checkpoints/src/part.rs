@@ -6,7 +6,8 @@
 //! ```
 //!
 //! All numbers are little-endian. A block is compressed with zstd where that makes it smaller (`stored < raw`). A worker
-//! owns a contiguous range of groups, so what it needs of a part is one range of bytes.
+//! owns a contiguous range of groups, so what it needs of a part is one range of bytes. Blocks follow one another without gaps,
+//! from the index to the part's end; a reader checks that, since the header has no checksum of its own.
 
 use crate::{FORMAT_VERSION, GroupRange, KEY_GROUPS, StatePart, Store, StoreError};
 
@@ -14,6 +15,9 @@ const MAGIC: &[u8; 8] = b"WEIRPART";
 const HEADER_BYTES: usize = 20;
 const ENTRY_BYTES: usize = 20;
 const ZSTD_LEVEL: i32 = 1;
+
+/// What one compressed byte can stand for: the smallest block of zstd has four and gives 128 KiB.
+const MOST_OF_A_BYTE: u64 = 32 << 10;
 
 /// Builds a part in memory.
 #[derive(Debug)]
@@ -121,7 +125,14 @@ impl<'a> PartReader<'a> {
         if crc32c::crc32c(index) != u32_at(header, 16) {
             return Err(damaged("the checksum of its index is wrong"));
         }
-        let index = index.chunks_exact(ENTRY_BYTES).map(Entry::parse).collect();
+        let index: Vec<Entry> = index.chunks_exact(ENTRY_BYTES).map(Entry::parse).collect();
+        let body_start = (HEADER_BYTES + index.len() * ENTRY_BYTES) as u64;
+        if end_of_blocks(&index, body_start) != Some(part.size_bytes) {
+            return Err(damaged("its blocks do not follow one another up to its end"));
+        }
+        if !part.groups.ranges().iter().all(|live| live.is_empty() || live.intersect(groups) == *live) {
+            return Err(damaged("it has other groups than its manifest says"));
+        }
         Ok(Self { store, part, groups, index })
     }
 
@@ -151,8 +162,7 @@ impl<'a> PartReader<'a> {
                 visit(*group, stored);
                 continue;
             }
-            let raw = zstd::bulk::decompress(stored, entry.raw as usize)
-                .map_err(|error| self.damaged(*group, &error.to_string()))?;
+            let raw = decompress(stored, entry.raw).map_err(|reason| self.damaged(*group, &reason))?;
             visit(*group, &raw);
         }
         Ok(())
@@ -166,6 +176,28 @@ impl<'a> PartReader<'a> {
     fn damaged(&self, group: u16, what: &str) -> PartError {
         PartError::Damaged { name: self.part.name.clone(), what: format!("block of group {group}: {what}") }
     }
+}
+
+/// Where the last of some blocks ends, each of which starts where the one before it ends; none where one does not.
+fn end_of_blocks(index: &[Entry], start: u64) -> Option<u64> {
+    let mut end = start;
+    for entry in index {
+        if entry.offset != end {
+            return None;
+        }
+        end = end.checked_add(u64::from(entry.stored))?;
+    }
+    Some(end)
+}
+
+/// A block's bytes, of which there must be `raw`. What its frame says, and what can be in so few bytes at all, is known before
+/// anything is allocated.
+fn decompress(stored: &[u8], raw: u32) -> Result<Vec<u8>, String> {
+    let stated = zstd::zstd_safe::get_frame_content_size(stored).ok().flatten();
+    if stated != Some(u64::from(raw)) || u64::from(raw) > stored.len() as u64 * MOST_OF_A_BYTE {
+        return Err("it has another length than its index says".to_owned());
+    }
+    zstd::bulk::decompress(stored, raw as usize).map_err(|error| error.to_string())
 }
 
 impl Entry {

@@ -105,3 +105,46 @@ proptest! {
         }
     }
 }
+
+/// Changes a part, and puts the checksum of its index right.
+fn with_index(part: &[u8], change: impl FnOnce(&mut [u8])) -> OneObject {
+    let mut bytes = part.to_vec();
+    change(&mut bytes);
+    let groups = u16::from_le_bytes([bytes[14], bytes[15]]) - u16::from_le_bytes([bytes[12], bytes[13]]);
+    let index = crc32c::crc32c(&bytes[20..20 + usize::from(groups) * 20]);
+    bytes[16..20].copy_from_slice(&index.to_le_bytes());
+    OneObject(bytes)
+}
+
+#[track_caller]
+fn check_refused(store: &OneObject, part: &StatePart, because: &str) {
+    let refusal = read(store, part, GroupRange::ALL).unwrap_err().to_string();
+    assert!(refusal.contains(because), "{refusal}");
+}
+
+/// The header has no checksum: a part must not pass for one of the groups beside its own.
+#[test]
+fn groups_that_are_shifted_are_refused() {
+    let blocks = Blocks::from([(3, b"three".to_vec()), (8, b"eight".to_vec())]);
+    let (store, part) = write(GroupRange::new(3, 9), &blocks);
+    assert_eq!(read(&store, &part, GroupRange::ALL).unwrap(), blocks);
+    for (start, end) in [(2, 8), (4, 10)] {
+        let shifted = with_index(&store.0, |bytes| (bytes[12], bytes[14]) = (start, end));
+        check_refused(&shifted, &part, "other groups than its manifest says");
+    }
+}
+
+#[test]
+fn an_index_that_does_not_fit_the_part_is_refused() {
+    let (store, part) = write(GroupRange::new(0, 2), &Blocks::from([(0, vec![7; 900]), (1, b"one".to_vec())]));
+    let (first, second) = (20, 40);
+    let check = |change: &dyn Fn(&mut [u8]), because: &str| {
+        check_refused(&with_index(&store.0, change), &part, because);
+    };
+    let follow = "do not follow one another";
+    check(&|bytes| bytes[first] += 1, follow);
+    check(&|bytes| bytes[second..second + 8].fill(0xff), follow);
+    check(&|bytes| bytes[second + 8..second + 12].fill(0xff), follow);
+    // Nor is as much memory taken as it claims to need: 4 GiB.
+    check(&|bytes| bytes[first + 12..first + 16].fill(0xff), "another length than its index says");
+}

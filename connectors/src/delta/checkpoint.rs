@@ -19,6 +19,9 @@ use super::{checkpoint_rows, failed, refused};
 /// Removed files are remembered this long, for readers that are still at an older version: Delta's own default.
 const KEEP_REMOVED_MS: i64 = 7 * 24 * 3_600_000;
 
+/// A checkpoint that is split into more files than this is none: writers do that by hundreds of thousands of actions.
+const MOST_PARTS: u32 = 10_000;
+
 /// A checkpoint: one file, or several from a writer that splits them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CheckpointFiles {
@@ -44,7 +47,7 @@ struct Hint {
 pub(super) fn hinted(store: &dyn Store, table: &str) -> Result<Option<CheckpointFiles>, SinkError> {
     let bytes = store.get(&hint_name(table)).map_err(|error| failed(table, "read its log", error))?;
     let hint: Option<Hint> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    Ok(hint.map(|hint| files(table, hint.version, hint.parts)))
+    Ok(hint.and_then(|hint| files(table, hint.version, hint.parts)))
 }
 
 /// The newest whole checkpoint in a listing. Fails where there are versions but neither their start nor a checkpoint.
@@ -72,16 +75,21 @@ fn parse_name(table: &str, file: &str) -> Option<CheckpointFiles> {
         None if rest.is_empty() => None,
         None => return None,
     };
-    Some(files(table, version.parse().ok()?, parts))
+    files(table, version.parse().ok()?, parts)
 }
 
-fn files(table: &str, version: u64, parts: Option<u32>) -> CheckpointFiles {
+/// The files of a checkpoint; none where there can be no such checkpoint.
+fn files(table: &str, version: u64, parts: Option<u32>) -> Option<CheckpointFiles> {
     let start = format!("{}{version:020}.checkpoint", folder(table));
     let names = match parts {
         None => vec![format!("{start}.parquet")],
-        Some(parts) => (1..=parts).map(|part| format!("{start}.{part:010}.{parts:010}.parquet")).collect(),
+        Some(parts @ 1..=MOST_PARTS) => {
+            (1..=parts).map(|part| format!("{start}.{part:010}.{parts:010}.parquet")).collect()
+        }
+        Some(_) => return None,
     };
-    CheckpointFiles { version, names }
+    // Versions are signed for other writers.
+    i64::try_from(version).is_ok().then_some(CheckpointFiles { version, names })
 }
 
 fn hint_name(table: &str) -> String {
@@ -125,7 +133,8 @@ pub(super) fn write(log: &mut Log) -> Result<(), SinkError> {
         num_of_add_files: Some(added),
     };
     let hint = serde_json::to_vec(&hint).map_err(|error| failed(log.table, "write a checkpoint", error))?;
-    let written = files(log.table, version, None);
+    let written = files(log.table, version, None)
+        .ok_or_else(|| failed(log.table, "write a checkpoint", "its log has no more versions"))?;
     let put = |name: &str, bytes| -> Result<(), StoreError> { log.store.put(name, bytes) };
     for (name, bytes) in
         written.names.iter().map(|name| (name.clone(), bytes.clone())).chain([(hint_name(log.table), hint)])
@@ -199,5 +208,29 @@ impl State {
         actions.extend(removes.into_iter().map(Action::from));
         actions.extend(adds.into_iter().map(Action::from));
         actions
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryStore;
+
+    #[test]
+    fn a_hint_of_a_checkpoint_that_cannot_be_is_no_hint() {
+        let check = |hint: &str, expected: Option<usize>| {
+            let store = MemoryStore::new();
+            store.put(&hint_name("clicks_agg"), hint.as_bytes().to_vec()).unwrap();
+            let files = hinted(&store, "clicks_agg").unwrap();
+            assert_eq!(files.map(|files| files.names.len()), expected, "{hint}");
+        };
+        check(r#"{"version":1,"size":3}"#, Some(1));
+        check(r#"{"version":1,"size":3,"parts":2}"#, Some(2));
+        // Without files it would be an empty table; and the names alone of so many would fill the memory.
+        check(r#"{"version":1,"size":3,"parts":0}"#, None);
+        check(r#"{"version":1,"size":3,"parts":4294967295}"#, None);
+        check(r#"{"version":18446744073709551615,"size":3}"#, None);
+        check(r#"{"version":"#, None);
     }
 }

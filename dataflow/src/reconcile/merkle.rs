@@ -181,7 +181,8 @@ fn climb(key: (u64, u64), leaf: Hash, way: &[Branch]) -> Result<Hash, ProofError
 pub(super) fn from_hex(text: &str) -> Result<Hash, ProofError> {
     let none = || ProofError::NoHash(text.to_owned());
     let mut hash = Hash::default();
-    if text.len() != 64 || !text.is_ascii() {
+    // Numbers are read with a sign too, which would give one hash several forms.
+    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(none());
     }
     for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
@@ -237,6 +238,14 @@ mod tests {
         let bit = fork(first.key, last.key);
         let (right, left): (Vec<Node>, Vec<Node>) = nodes.iter().partition(|node| is_right(node.key, bit));
         Some(branch(bit, &by_definition(&left)?, &by_definition(&right)?))
+    }
+
+    #[test]
+    fn a_hash_is_64_hexadecimal_digits_and_nothing_else() {
+        assert_eq!(from_hex(&"0f".repeat(32)).unwrap(), [15; 32]);
+        for text in ["0f".repeat(31), "0g".repeat(32), "+f".repeat(32), " f".repeat(32), "ü".repeat(32)] {
+            assert!(from_hex(&text).is_err(), "{text}");
+        }
     }
 
     proptest! {

@@ -99,7 +99,7 @@ pub(crate) fn run(args: &VerifyArgs, output: Output) -> Result<(), Failure> {
 
 fn check_proof(path: &Path, root: Option<&str>, output: Output) -> Result<(), Failure> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read --proof {}", path.display()));
-    let proof: DayProof = serde_json::from_slice(&bytes.map_err(Failure::Usage)?)
+    let proof = DayProof::read(&bytes.map_err(Failure::Usage)?)
         .with_context(|| format!("{} is no proof of weir explain --click", path.display()))?;
     proof.check(root).with_context(|| format!("{} proves nothing", path.display()))?;
     let known =

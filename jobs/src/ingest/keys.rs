@@ -158,7 +158,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn parse_hash(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
     }
     let bytes = text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
@@ -201,6 +201,14 @@ mod tests {
         write(&second_entry, 20);
         assert!(keys.find(first.as_bytes()).is_none());
         assert!(keys.find(second.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn a_hash_is_64_hexadecimal_digits_and_nothing_else() {
+        assert_eq!(parse_hash(&"0f".repeat(32)), Some([15; 32]));
+        for text in ["0f".repeat(31), "0g".repeat(32), "+f".repeat(32), " f".repeat(32), "ü".repeat(32)] {
+            assert_eq!(parse_hash(&text), None, "{text}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod complete;
 mod exclude;
 mod ledger;
 mod proof;
+mod prove;
 mod report;
 mod together;
 mod what_if;
