@@ -1,6 +1,6 @@
 //! What the tests of the graph run it on: a log, a store and a sink in memory, and faults by seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct Growth {
     up: AtomicU32,
     asked: AtomicU32,
     each: u32,
+    /// Those that have a reader, in this attempt. The log ends when all have.
+    read: Mutex<BTreeSet<PartitionId>>,
 }
 
 impl Growth {
@@ -43,7 +45,7 @@ impl Growth {
     }
 
     pub fn new(up: u32, each: u32) -> Arc<Self> {
-        Arc::new(Self { up: AtomicU32::new(up), asked: AtomicU32::new(0), each })
+        Arc::new(Self { up: AtomicU32::new(up), each, ..Self::default() })
     }
 
     fn ask(&self) {
@@ -57,7 +59,7 @@ impl Growth {
     }
 
     fn is_done(&self, log: &Log) -> bool {
-        self.up(log) as usize == log.len()
+        self.read.lock().unwrap().len() == log.len()
     }
 }
 
@@ -71,10 +73,12 @@ impl SourceFactory for MemorySource {
     }
 
     fn partitions(&self) -> Result<Vec<PartitionId>, SourceError> {
+        self.growth.read.lock().unwrap().clear();
         Ok((0..self.growth.up(&self.log)).map(PartitionId).collect())
     }
 
     fn open(&self, assigned: &[(PartitionId, Option<Position>)]) -> Result<Box<dyn Source>, SourceError> {
+        self.growth.read.lock().unwrap().extend(assigned.iter().map(|(id, _)| *id));
         let next = assigned.iter().map(|(id, at)| (*id, at.as_ref().map_or(0, |at| at.next_offset.0))).collect();
         Ok(Box::new(MemoryReader { log: Arc::clone(&self.log), growth: Arc::clone(&self.growth), next }))
     }
@@ -126,7 +130,8 @@ impl Source for MemoryReader {
     }
 
     fn add(&mut self, partition: PartitionId) -> Result<(), SourceError> {
-        assert_eq!(self.next.insert(partition, 0), None, "each partition is added once");
+        assert!(self.growth.read.lock().unwrap().insert(partition), "each partition is added once");
+        self.next.insert(partition, 0);
         Ok(())
     }
 }

@@ -70,7 +70,7 @@ fn check(seed: u64) {
     let stream = generate(&job, &format!("{STREAM} {seed}"));
     let mut written = 0;
     let mut write_next = |records: usize, partitions: std::ops::Range<u32>| {
-        let end = stream.len().min(written + records);
+        let end = stream.len().min(written.saturating_add(records));
         write(&job, &stream[written..end], partitions);
         written = end;
         end as u64

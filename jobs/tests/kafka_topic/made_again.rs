@@ -43,7 +43,7 @@ fn a_longer_topic_in_its_place_is_noticed_at_the_next_start() {
     let (job, stream, mut running) = running_job("again-stopped");
     running.terminate();
     let check = || {
-        let output = weir().arg("check").arg(job.job_file()).output().unwrap();
+        let output = weir().arg("check").arg(job.job_file()).args(["--output", "json"]).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (code, said) = check();

@@ -40,7 +40,7 @@ fn a_job_whose_next_records_went_while_it_was_down_does_not_start() {
     write(&job, &stream[3000..], 0..2);
     job.topics().delete_records(&job.topic, CUT, Offset(2345)).unwrap();
 
-    let check = weir().arg("check").arg(job.job_file()).output().unwrap();
+    let check = weir().arg("check").arg(job.job_file()).args(["--output", "json"]).output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
     assert_eq!(check.status.code(), Some(1), "{said}");
     assert!(said.contains("resuming") && said.contains("offsets 1500 to 2344 are missing"), "{said}");

@@ -33,7 +33,8 @@ fn records_delivered_twice_count_once() {
     assert_eq!(totals.duplicate, 2 * expected("duplicate") + expected("counted"), "{totals:?}");
 
     // All rules hold but the one on totals, which is about one copy.
-    let verify = weir().arg("verify").arg(job.job_file()).arg("--oracle").arg(job.oracle()).args(["--output", "json"]);
+    let mut verify = weir();
+    verify.arg("verify").arg(job.job_file()).arg("--oracle").arg(job.oracle()).args(["--output", "json"]);
     let report: Value = serde_json::from_slice(&verify.output().unwrap().stdout).unwrap();
     let broken: Vec<&str> = report["checks"]
         .as_array()
