@@ -121,12 +121,13 @@ impl OwnedEvent {
             let topics = rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
             list(topics.cast_const(), count)
         };
-        match topics.first() {
-            // SAFETY: as above.
-            Some(topic) => Some(unsafe { described(*topic) }),
+        let Some(topic) = topics.first() else {
             // SAFETY: the event is live; the text is its own, or static.
-            None => Some(Answer::Silent(unsafe { text(rd_kafka_event_error_string(event)) })),
-        }
+            let words = unsafe { text(rd_kafka_event_error_string(event)) };
+            return Some(Answer::Silent(words));
+        };
+        // SAFETY: the topic lives as long as the event.
+        Some(unsafe { described(*topic) })
     }
 }
 

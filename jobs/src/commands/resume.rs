@@ -1,7 +1,5 @@
 //! Whether a job could go on from its newest checkpoint: each partition is opened where the job stands, and nothing is read.
 
-use std::fmt::Write;
-
 use anyhow::Result;
 use weir_checkpoints::{Journal, Names, Offset, PartitionId, Position};
 use weir_dataflow::SourceFactory;
@@ -23,7 +21,7 @@ pub(super) fn check(config: &JobConfig) -> Result<Option<Result<String, String>>
     let source = wiring::source(config)?;
     let partitions = source.partitions()?;
     let lost: Vec<String> =
-        newest.partitions.keys().filter(|id| !partitions.contains(id)).map(|id| format!("{id}")).collect();
+        newest.partitions.keys().filter(|id| !partitions.contains(id)).map(PartitionId::to_string).collect();
     if !lost.is_empty() {
         let lost = lost.join(", ");
         return Ok(Some(Err(format!("partitions that the job has read are no longer there: {lost}"))));
@@ -35,10 +33,9 @@ pub(super) fn check(config: &JobConfig) -> Result<Option<Result<String, String>>
         return Ok(Some(Err(problems)));
     }
     let mut found = format!("can go on from epoch {}", newest.epoch);
-    match partitions.len() - newest.partitions.len() {
-        0 => {}
-        // Writing into a string cannot fail.
-        new => drop(write!(found, "; {new} partitions are new since then and will be read from offset 0 on")),
+    let new = partitions.len() - newest.partitions.len();
+    if new > 0 {
+        found += &format!("; {new} partitions are new since then and will be read from offset 0 on");
     }
     Ok(Some(Ok(found)))
 }

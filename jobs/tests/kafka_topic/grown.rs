@@ -68,7 +68,7 @@ fn check(seed: u64) {
     let mut partitions = rng.random_range(1..=3);
     let job = TestJob::new(&format!("grown-{seed}"), partitions, &[]);
     let stream = generate(&job, &format!("{STREAM} {seed}"));
-    let mut written = 0;
+    let mut written = 0_usize;
     let mut write_next = |records: usize, partitions: std::ops::Range<u32>| {
         let end = stream.len().min(written.saturating_add(records));
         write(&job, &stream[written..end], partitions);
