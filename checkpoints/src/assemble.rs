@@ -139,8 +139,10 @@ fn partitions(
     let mut cuts = last.partitions.clone();
     for (partition, read) in reports.iter().flat_map(|report| &report.read) {
         let known = cuts.get(partition);
-        if let Some(cut) = known.filter(|cut| cut.position.next_offset != read.from) {
-            let ended = cut.position.next_offset;
+        // A partition that came up since begins at offset 0. Only the first manifest with partitions begins anywhere.
+        let came_up = (!last.partitions.is_empty()).then_some(Offset(0));
+        let ended = known.map(|cut| cut.position.next_offset).or(came_up);
+        if let Some(ended) = ended.filter(|ended| *ended != read.from) {
             return Err(AssembleError::OffsetsDoNotJoin { epoch, partition: *partition, ended, began: read.from });
         }
         let Settled { duplicate, counted } = settled.remove(partition).unwrap_or_default();

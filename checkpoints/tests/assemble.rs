@@ -97,6 +97,21 @@ fn a_broken_invariant_is_named() {
 }
 
 #[test]
+fn a_partition_that_came_up_begins_at_its_start() {
+    let from = |partition: u32, from: u64, epoch: u64| {
+        let mut report = report(epoch, from);
+        report.read = report.read.into_values().map(|read| (PartitionId(partition), read)).collect();
+        report.settled = report.settled.into_values().map(|settled| (PartitionId(partition), settled)).collect();
+        report
+    };
+    // A job begins where the log begins; what came up since must be there from its start on.
+    let one = assemble(&first(), end(1, 10), &[from(0, 70, 1)], 0).unwrap();
+    let two = assemble(&one, end(2, 20), &[from(0, 80, 2), from(1, 0, 2)], 0).unwrap();
+    assert_eq!(two.partitions[&PartitionId(1)].position.next_offset, Offset(10));
+    check(&from(2, 70, 3), &two, |error| matches!(error, AssembleError::OffsetsDoNotJoin { .. }));
+}
+
+#[test]
 fn parts_live_until_they_expire_or_are_replaced_group_by_group() {
     let mut one = first();
     one.state = vec![

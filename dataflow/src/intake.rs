@@ -67,7 +67,13 @@ impl Lane {
     /// The partition as the manifest left it.
     pub(crate) fn resume(id: PartitionId, manifest: &Manifest, from: Offset) -> Self {
         let max_event_time_ms = manifest.partitions.get(&id).and_then(|cut| cut.max_event_time_ms);
-        Self { id, from, max_event_time_ms, caught_up: None, flowing: false, ended: false, counts: Counts::default() }
+        Self { max_event_time_ms, ..Self::new(id, from) }
+    }
+
+    /// A partition that nothing was read of yet.
+    pub(crate) fn new(id: PartitionId, from: Offset) -> Self {
+        let counts = Counts::default();
+        Self { id, from, max_event_time_ms: None, caught_up: None, flowing: false, ended: false, counts }
     }
 
     /// What was read since the last cut; the next one begins at `position`.

@@ -22,6 +22,7 @@ mod graph;
 mod intake;
 mod job;
 mod metrics;
+mod partitions;
 pub mod reconcile;
 mod records;
 mod region;
@@ -45,7 +46,7 @@ pub use sink::{
 };
 pub use sinks::carried_kind;
 pub use sketch::{Coupon, SketchError, UserSketch};
-pub use source::{Polled, Record, Source, SourceError, SourceFactory};
+pub use source::{Confirmation, Polled, Record, Source, SourceError, SourceFactory};
 pub use stats::{TopAd, TopQuery, WindowQuery, WindowStats};
 pub use time::{END_OF_TIME_MS, PANE_MS, TimeSettings, is_closed, minute_of};
 pub use windows::{HotAnswer, HotProgress, HotSettings, HotWindows};

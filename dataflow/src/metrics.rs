@@ -27,6 +27,8 @@ pub struct JobMetrics {
     checkpoint_bytes: AtomicU64,
     attempt: AtomicU64,
     ready: AtomicBool,
+    partitions: AtomicU64,
+    partitions_added: AtomicU64,
     committed: Mutex<Committed>,
     lag: Mutex<BTreeMap<PartitionId, u64>>,
     state: Mutex<BTreeMap<(&'static str, WorkerIndex), StateFigures>>,
@@ -102,6 +104,8 @@ impl Default for JobMetrics {
             checkpoint_bytes: AtomicU64::new(0),
             attempt: AtomicU64::new(0),
             ready: AtomicBool::new(false),
+            partitions: AtomicU64::new(0),
+            partitions_added: AtomicU64::new(0),
             committed: Mutex::default(),
             lag: Mutex::default(),
             state: Mutex::default(),
@@ -186,6 +190,16 @@ impl JobMetrics {
         self.ready.load(Ordering::Relaxed)
     }
 
+    /// How many partitions the job reads, in all its processes.
+    pub fn partitions(&self) -> u64 {
+        self.partitions.load(Ordering::Relaxed)
+    }
+
+    /// Partitions that came up while the job ran, and that this process took over.
+    pub fn partitions_added(&self) -> u64 {
+        self.partitions_added.load(Ordering::Relaxed)
+    }
+
     /// What the newest manifest says; only the process of worker 0 knows.
     pub fn committed(&self) -> Committed {
         *lock(&self.committed)
@@ -238,6 +252,14 @@ impl JobMetrics {
         self.attempt.store(manifest.attempt.0, Ordering::Relaxed);
         self.set_epoch(manifest.epoch, manifest.watermark_ms);
         self.set_committed(manifest);
+    }
+
+    pub(crate) fn set_partitions(&self, partitions: usize) {
+        self.partitions.store(partitions as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_partitions(&self, added: usize) {
+        self.partitions_added.fetch_add(added as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn set_ready(&self) {

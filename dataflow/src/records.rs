@@ -61,6 +61,8 @@ pub(crate) struct EpochReport {
     pub(crate) checkpoint: bool,
     /// The worker was asked to stop.
     pub(crate) stop: bool,
+    /// Partitions that its source has seen come up.
+    pub(crate) came_up: Vec<PartitionId>,
 }
 
 /// One partition at the end of an epoch.

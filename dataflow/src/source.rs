@@ -11,12 +11,17 @@ pub trait SourceFactory: Send + Sync {
     /// reached (brokers, credentials) is no part of it.
     fn identity(&self) -> String;
 
-    /// The partitions that there are now, ascending. Every worker asks, and all must be told the same.
+    /// The partitions that there are now, ascending. Worker 0 asks at the start, and tells the others.
     fn partitions(&self) -> Result<Vec<PartitionId>, SourceError>;
 
-    /// Opens some partitions, each at the position where an earlier attempt stopped, or at the log's start.
+    /// Opens some partitions, each at the position where an earlier attempt stopped, or at the log's start. A position at
+    /// offset 0 is that of a partition that came up since: all of it must be there.
     fn open(&self, assigned: &[(PartitionId, Option<Position>)]) -> Result<Box<dyn Source>, SourceError>;
 }
+
+/// What must be asked before positions are committed: whether the log is still the one that they are positions of. It may
+/// take its time, on a thread in the background; an error stops the job before anything is committed.
+pub type Confirmation = Box<dyn FnOnce() -> Result<(), SourceError> + Send>;
 
 /// Some partitions of a log, read by one worker.
 ///
@@ -37,6 +42,24 @@ pub trait Source {
 
     /// How far the log's end is beyond the position, in the unit of its offsets; `None` while that is not known.
     fn lag(&self, partition: PartitionId) -> Option<u64>;
+
+    /// The partitions that the log has by now, as far as that is known, ascending; asked at the end of each epoch, and
+    /// answered at once. `None` where the partitions are fixed while the log is read.
+    fn partitions_now(&mut self) -> Result<Option<Vec<PartitionId>>, SourceError> {
+        Ok(None)
+    }
+
+    /// Takes over a partition that came up while the log was read, from offset 0 on. Only called with what
+    /// [`Self::partitions_now`] of some worker has named.
+    fn add(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+        let reason = format!("partition {partition} cannot be added while the log is read");
+        Err(SourceError::Invalid { location: "the source".to_owned(), reason })
+    }
+
+    /// What must be asked before the present positions are committed; `None` where nothing needs to be.
+    fn confirm(&mut self) -> Option<Confirmation> {
+        None
+    }
 }
 
 /// One record of the log.
@@ -71,8 +94,10 @@ pub enum Polled {
 pub enum SourceError {
     /// The next offset is no longer in the log.
     #[error(
-        "{topic}/{partition}: offsets {expected} to {last_missing} are missing: the log now starts at {first_available}. \
-         Nothing was skipped; restore the log, or start a new job from what is left"
+        "{topic}/{partition}: offsets {expected} to {last_missing} are missing: the job must go on at {expected}, and the \
+         log now starts at {first_available}. {} {unit} are lost at most. Nothing was skipped; restore the log, or start a \
+         new job under another name from what is left",
+        first_available.0.saturating_sub(expected.0)
     )]
     Gone {
         /// The topic or log.
@@ -85,6 +110,19 @@ pub enum SourceError {
         last_missing: Offset,
         /// The log's first offset.
         first_available: Offset,
+        /// What its offsets count.
+        unit: &'static str,
+    },
+    /// The log has the name of the one that was read, and is another one.
+    #[error(
+        "{location}: {reason}. Offsets of one say nothing about the other, so nothing was skipped and nothing of it was \
+         counted; start a new job under another name for what is there now"
+    )]
+    Replaced {
+        /// Where.
+        location: String,
+        /// What was found.
+        reason: String,
     },
     /// The log cannot be reached or read.
     #[error("cannot read {location}: {reason}")]

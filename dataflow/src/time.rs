@@ -164,7 +164,7 @@ mod tests {
                 activity: *activity,
             })
             .collect();
-        vec![EpochReport { epoch: 1, partitions, checkpoint: false, stop: false }]
+        vec![EpochReport { epoch: 1, partitions, checkpoint: false, stop: false, came_up: Vec::new() }]
     }
 
     #[track_caller]

@@ -5,13 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Input, Inspect, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
-use weir_checkpoints::{
-    Attempt, FaultPoint, GroupRange, Manifest, Names, PartitionId, Position, WorkerIndex, groups_of_worker,
-};
+use weir_checkpoints::{Attempt, FaultPoint, GroupRange, Manifest, Names, PartitionId, WorkerIndex, groups_of_worker};
 
 use crate::dedup::SeenClicks;
 use crate::graph::clock::{Timeline, clock};
@@ -21,10 +20,11 @@ use crate::graph::read::{ReadParts, read};
 use crate::graph::seal::{Sealer, seal_checkpoints};
 use crate::graph::window::{WindowParts, window};
 use crate::job::Outcome;
+use crate::partitions::Partitions;
 use crate::sinks::Sinks;
 use crate::time::EventClock;
 use crate::windows::WindowState;
-use crate::{Job, JobError, RowKind, SourceError, WorkerContext};
+use crate::{Job, JobError, RowKind, WorkerContext};
 
 /// The longest a worker sleeps when there is nothing to do.
 const PARK: Duration = Duration::from_millis(5);
@@ -55,12 +55,14 @@ pub(crate) fn work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) 
 }
 
 fn try_work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) -> Result<(), JobError> {
-    let Some((manifest, commits)) = begin(worker, job, outcome)? else { return Ok(()) };
+    let Some((Beginning { manifest, partitions }, commits)) = begin(worker, job, outcome)? else { return Ok(()) };
     if manifest.ended {
         outcome.set_manifest(manifest);
         return Ok(());
     }
-    let probe = build(worker, job, outcome, &manifest, commits)?;
+    let place = place(worker, &manifest);
+    let partitions = Partitions::new(partitions, place.worker, place.workers);
+    let probe = build(worker, job, outcome, &manifest, partitions, commits)?;
     job.metrics.set_ready();
     while !probe.done() && !outcome.failed() {
         worker.step_or_park(Some(PARK));
@@ -70,8 +72,16 @@ fn try_work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) -> Resu
     Ok(())
 }
 
+/// What worker 0 tells all workers before they build the graph. Two workers that asked the log themselves might be told of
+/// other partitions while it grows.
+#[derive(Serialize, Deserialize)]
+struct Beginning {
+    manifest: Manifest,
+    partitions: Vec<PartitionId>,
+}
+
 /// Worker 0 begins the attempt and tells all workers where to resume. `None` where another worker has failed.
-fn begin(worker: &mut Worker, job: &Job, outcome: &Outcome) -> Result<Option<(Manifest, Option<Commits>)>, JobError> {
+fn begin(worker: &mut Worker, job: &Job, outcome: &Outcome) -> Result<Option<(Beginning, Option<Commits>)>, JobError> {
     let heard: Rc<RefCell<Option<String>>> = Rc::default();
     let mut input = InputHandle::new();
     worker.dataflow::<u64, _, _>(|scope| {
@@ -81,7 +91,9 @@ fn begin(worker: &mut Worker, job: &Job, outcome: &Outcome) -> Result<Option<(Ma
     let mut commits = None;
     if worker.index() == 0 {
         let begun = Commits::begin(job, worker.peers() as u32)?;
-        input.send(serde_json::to_string(begun.newest())?);
+        let manifest = begun.newest().clone();
+        let partitions = if manifest.ended { Vec::new() } else { job.source.partitions()? };
+        input.send(serde_json::to_string(&Beginning { manifest, partitions })?);
         FaultPoint::StartTold.pass();
         commits = Some(begun);
     }
@@ -101,6 +113,7 @@ fn build(
     job: &Arc<Job>,
     outcome: &Arc<Outcome>,
     manifest: &Manifest,
+    partitions: Partitions,
     commits: Option<Commits>,
 ) -> Result<ProbeHandle<u64>, JobError> {
     let place = place(worker, manifest);
@@ -119,7 +132,7 @@ fn build(
     };
     let click_sinks = sinks_of(&[RowKind::Archive, RowKind::Late, RowKind::DeadLetter])?;
     let window_sinks = sinks_of(&[RowKind::Window, RowKind::Provisional])?;
-    let assigned = assigned(job, manifest, place)?;
+    let assigned = partitions.assigned(job.source.topic(), manifest)?;
     let source = job.source.open(&assigned)?;
     FaultPoint::SourceOpened.pass();
 
@@ -129,7 +142,8 @@ fn build(
         let parts = ReadParts {
             job: Arc::clone(job),
             source,
-            partitions: assigned.into_iter().map(|(id, _)| id).collect(),
+            partitions,
+            assigned: assigned.into_iter().map(|(id, _)| id).collect(),
             sinks: click_sinks,
             place,
             timeline: timeline.clone(),
@@ -186,17 +200,4 @@ fn restore(job: &Job, manifest: &Manifest, seen: &mut SeenClicks, windows: &mut 
     }
     seen.resume_at(manifest.watermark_ms);
     Ok(())
-}
-
-/// The partitions of a worker, dealt in turn, with the positions to resume at.
-fn assigned(job: &Job, manifest: &Manifest, place: Place) -> Result<Vec<(PartitionId, Option<Position>)>, JobError> {
-    let known = |partition: &PartitionId| manifest.partitions.get(partition).map(|cut| cut.position.clone());
-    let partitions = job.source.partitions()?;
-    if let Some(lost) = manifest.partitions.keys().find(|partition| !partitions.contains(partition)) {
-        let reason =
-            format!("partition {lost}, which this job has read so far, is no longer there; nothing was skipped");
-        return Err(SourceError::Invalid { location: job.source.topic().to_owned(), reason }.into());
-    }
-    let mine = partitions.into_iter().enumerate().filter(|(at, _)| *at as u32 % place.workers == place.worker.0);
-    Ok(mine.map(|(_, partition)| (partition, known(&partition))).collect())
 }

@@ -10,13 +10,14 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use support::{Log, LogRecord, MemorySink, MemoryStore, SeenRow, TIME, job};
+use support::{Growth, Log, LogRecord, MemorySink, MemorySource, MemoryStore, SeenRow, TIME, job};
 use weir_checkpoints::{Manifest, Totals};
-use weir_dataflow::{Job, Layout, RowKind, run};
+use weir_dataflow::{EpochSettings, Job, Layout, RowKind, run};
 
 const START_MS: i64 = 1_736_952_000_000;
 
@@ -198,8 +199,17 @@ fn minutes_of(window: &str) -> i64 {
     }
 }
 
-/// Runs the world to its end with some number of workers at each attempt, failing the store now and then, and compares.
-fn check(seed: u64, crashes: bool) -> Totals {
+/// What happens to a run.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trouble {
+    /// The store fails now and then, and other workers go on.
+    crashes: bool,
+    /// The log has fewer partitions at first.
+    grows: bool,
+}
+
+/// Runs the world to its end with some number of workers at each attempt, and compares.
+fn check(seed: u64, Trouble { crashes, grows }: Trouble) -> Totals {
     let rng = &mut StdRng::seed_from_u64(seed);
     let world = world(rng);
     let store = Arc::new(MemoryStore::default());
@@ -209,13 +219,21 @@ fn check(seed: u64, crashes: bool) -> Totals {
     let sinks = [tables.clone(), clicks.clone(), live.clone()];
     let max_records = *[50, 700, 1_000_000].choose(rng).unwrap();
     let horizon_ms = 120_000;
+    let growth = if grows { Growth::new(rng.random_range(1..=2), rng.random_range(1..=8)) } else { Growth::done() };
+    // Nothing but time ends an epoch while a log that is read to its end grows.
+    let interval = Duration::from_millis(if grows { 4 } else { 200 });
     let mut attempts = 0;
     let last = loop {
         attempts += 1;
         let fails = crashes && attempts < 8;
         store.fail_after(fails.then(|| rng.random_range(0..40)));
         let workers = rng.random_range(1..=4);
-        let job = Job { region: world.home.map(str::to_owned), ..job(&world.log, &store, &sinks, max_records) };
+        let job = Job {
+            region: world.home.map(str::to_owned),
+            source: Arc::new(MemorySource { log: Arc::clone(&world.log), growth: Arc::clone(&growth) }),
+            epoch: EpochSettings { interval, max_records },
+            ..job(&world.log, &store, &sinks, max_records)
+        };
         match run(job, Layout::Threads(workers)) {
             Ok(finished) => break finished.manifest.unwrap(),
             Err(error) => assert!(fails, "seed {seed}, attempt {attempts}: {error}"),
@@ -328,18 +346,28 @@ fn check_live(rows: &[SeenRow], closed: &[SeenRow], manifests: &[Manifest], mess
 }
 
 /// Checks many worlds, and that together they held every kind of record.
-fn check_all(seeds: std::ops::Range<u64>, crashes: bool) {
-    let sum = seeds.map(|seed| check(seed, crashes)).fold(Totals::default(), |sum, totals| sum.plus(&totals));
+fn check_all(seeds: std::ops::Range<u64>, trouble: Trouble) {
+    let sum = seeds.map(|seed| check(seed, trouble)).fold(Totals::default(), |sum, totals| sum.plus(&totals));
     let Totals { read, rejected, future, late, duplicate, counted } = sum;
     assert!([read, rejected, future, late, duplicate, counted].iter().all(|count| *count > 100), "{sum:?}");
 }
 
 #[test]
 fn every_record_is_accounted_for_and_every_window_is_exact() {
-    check_all(0..60, false);
+    check_all(0..60, Trouble::default());
 }
 
 #[test]
 fn nothing_changes_when_attempts_fail_and_others_go_on_with_other_workers() {
-    check_all(1000..1060, true);
+    check_all(1000..1060, Trouble { crashes: true, ..Trouble::default() });
+}
+
+#[test]
+fn partitions_that_come_up_are_read_from_their_start() {
+    check_all(2000..2040, Trouble { grows: true, ..Trouble::default() });
+}
+
+#[test]
+fn partitions_that_come_up_are_read_once_when_attempts_fail() {
+    check_all(3000..3060, Trouble { crashes: true, grows: true });
 }

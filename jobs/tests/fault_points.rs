@@ -260,7 +260,7 @@ fn ended_while_dead_letters_are_sent() {
         job.generate(2, &options.split(' ').collect::<Vec<_>>());
         let records = job.records();
         for pass in ["1", "1", "2"] {
-            let mut running = job.start_with(2, &[(FAULT_VARIABLE, &format!("{}:{pass}", point.name()))]);
+            let mut running = job.start_in(2, &[(FAULT_VARIABLE, &format!("{}:{pass}", point.name()))]);
             assert!(running.wait_for_signal(), "{} was never passed\n{}", point.name(), running.log());
         }
         let killed = job.newest().map(|manifest| manifest.attempt);

@@ -1,4 +1,4 @@
-//! Records out of librdkafka in batches: the one module of this crate with `unsafe` code.
+//! Records out of librdkafka in batches. With `look.rs`, this is where this crate has `unsafe` code.
 //!
 //! ```text
 //!   broker thread ──▶ partition's own queue ──rd_kafka_consume_batch_queue──▶ [*message; n] ──▶ visit ──▶ destroyed

@@ -122,6 +122,8 @@ impl KafkaConfig {
             ("auto.offset.reset", "error"),
             ("enable.partition.eof", "true"),
             ("statistics.interval.ms", "1000"),
+            // How soon partitions that were added are read, and how soon a topic that was made again is noticed.
+            ("topic.metadata.refresh.interval.ms", "5000"),
         ])
     }
 

@@ -69,6 +69,11 @@ impl Health {
         std::mem::take(&mut self.state().topic_in_doubt)
     }
 
+    /// Notes that the topic may be gone.
+    pub(super) fn doubt_topic(&self) {
+        self.state().topic_in_doubt = true;
+    }
+
     /// When the partition was last known to be read from a broker that answers.
     pub(super) fn live_at(&self, partition: i32) -> Option<Instant> {
         let state = self.state();
@@ -98,7 +103,7 @@ impl ClientContext for Health {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         // "topic does not exist" and the like of a partition are only logged by librdkafka.
         if facility == "ERROR" {
-            self.state().topic_in_doubt = true;
+            self.doubt_topic();
         }
         match level {
             RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info => tracing::debug!("librdkafka {facility}: {line}"),

@@ -282,6 +282,7 @@ impl Partition {
     fn lost(&self, lost: Lost) -> SourceError {
         match lost {
             Lost::Gone { expected, first_available } => SourceError::Gone {
+                unit: "bytes",
                 topic: self.topic.to_string(),
                 partition: self.id,
                 expected: Offset(expected),

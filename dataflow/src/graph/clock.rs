@@ -1,7 +1,7 @@
 //! Operator `clock`: from the workers' reports on an epoch to the agreement on it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
-use weir_checkpoints::Epoch;
+use weir_checkpoints::{Epoch, PartitionId};
 
 use crate::batch::NoOutput;
 use crate::metrics::JobMetrics;
@@ -25,6 +25,8 @@ struct State {
     workers: usize,
     reports: BTreeMap<u64, Vec<EpochReport>>,
     agreed: BTreeMap<u64, Agreement>,
+    /// The partitions that came up, by the epoch whose reports named them.
+    came_up: BTreeMap<u64, Vec<PartitionId>>,
     next: u64,
 }
 
@@ -36,6 +38,7 @@ impl Timeline {
             workers,
             reports: BTreeMap::new(),
             agreed: BTreeMap::new(),
+            came_up: BTreeMap::new(),
             next: first,
         })))
     }
@@ -43,6 +46,11 @@ impl Timeline {
     /// What was agreed on an epoch, once it is.
     pub(crate) fn agreement(&self, epoch: u64) -> Option<Agreement> {
         self.0.borrow().agreed.get(&epoch).copied()
+    }
+
+    /// The partitions that some worker has seen come up by the end of an epoch; known once that is agreed on.
+    pub(crate) fn came_up(&self, epoch: u64) -> Vec<PartitionId> {
+        self.0.borrow().came_up.get(&epoch).cloned().unwrap_or_default()
     }
 
     /// Whether some worker has ended this epoch.
@@ -54,6 +62,7 @@ impl Timeline {
     pub(crate) fn forget_before(&self, epoch: u64) {
         let mut state = self.0.borrow_mut();
         state.agreed = state.agreed.split_off(&epoch);
+        state.came_up = state.came_up.split_off(&epoch);
     }
 
     fn add(&self, report: EpochReport) {
@@ -69,8 +78,13 @@ impl Timeline {
             state.reports.first_entry().filter(|entry| *entry.key() == state.next && entry.get().len() == state.workers)
         {
             let epoch = *complete.key();
-            let agreement = state.clock.end_epoch(Epoch(epoch), &complete.remove());
+            let reports = complete.remove();
+            let agreement = state.clock.end_epoch(Epoch(epoch), &reports);
             state.agreed.insert(epoch, agreement);
+            let came_up: BTreeSet<PartitionId> = reports.iter().flat_map(|report| &report.came_up).copied().collect();
+            if !came_up.is_empty() {
+                state.came_up.insert(epoch, came_up.into_iter().collect());
+            }
             state.next = epoch + 1;
             newest = Some(agreement);
         }

@@ -9,6 +9,8 @@
 //!   epoch E: Reading ──interval, records, a peer, all read, all ahead──▶ Closed ──agreement on E──▶ epoch E + 1: Reading
 //! ```
 //!
+//! Partitions that came up meanwhile are part of the agreement: they are read from epoch E + 1 on, see `partitions.rs`.
+//!
 //! Whatever happens, the operator keeps its capabilities until the last epoch is agreed on: a dropped capability looks like
 //! the end of the input.
 
@@ -28,9 +30,10 @@ use weir_checkpoints::{FaultPoint, Manifest, PartitionId};
 
 use crate::batch::Batch;
 use crate::graph::clock::Timeline;
-use crate::graph::seal::{Piece, Sealer, Stage};
+use crate::graph::seal::{Piece, Produced, Sealer, Stage};
 use crate::intake::{Clicks, Intake, Lane};
 use crate::job::Outcome;
+use crate::partitions::Partitions;
 use crate::records::{AdName, EpochReport};
 use crate::sinks::Sinks;
 use crate::time::Agreement;
@@ -54,7 +57,9 @@ const MAX_EPOCHS_IN_FLIGHT: u64 = 120;
 pub(crate) struct ReadParts {
     pub(crate) job: Arc<Job>,
     pub(crate) source: Box<dyn Source>,
-    pub(crate) partitions: Vec<PartitionId>,
+    pub(crate) partitions: Partitions,
+    /// Of these, what the source was opened with.
+    pub(crate) assigned: Vec<PartitionId>,
     pub(crate) sinks: Sinks,
     pub(crate) place: Place,
     pub(crate) timeline: Timeline,
@@ -123,6 +128,7 @@ enum Phase {
 struct Reader {
     job: Arc<Job>,
     source: Box<dyn Source>,
+    partitions: Partitions,
     intake: Intake,
     place: Place,
     timeline: Timeline,
@@ -144,13 +150,15 @@ struct Reader {
 
 impl Reader {
     fn new(parts: ReadParts, manifest: &Manifest, activator: Activator) -> Self {
-        let ReadParts { job, source, partitions, sinks, place, timeline, sealer, probe, .. } = parts;
+        let ReadParts { job, source, partitions, assigned, sinks, place, timeline, sealer, probe, .. } = parts;
+        job.metrics.set_partitions(partitions.len());
         let lanes =
-            partitions.into_iter().map(|id| Lane::resume(id, manifest, source.position(id).next_offset)).collect();
+            assigned.into_iter().map(|id| Lane::resume(id, manifest, source.position(id).next_offset)).collect();
         let intake = Intake::new(&job, place, sinks, lanes, manifest.closed_until_ms);
         Self {
             job,
             source,
+            partitions,
             intake,
             place,
             timeline,
@@ -184,7 +192,7 @@ impl Reader {
         if self.epoch_is_over() {
             self.phase = Phase::Closed;
             self.activator.activate();
-            return Ok(Some(self.report()));
+            return Ok(Some(self.report()?));
         }
         if visited > 0 {
             self.activator.activate()
@@ -253,15 +261,17 @@ impl Reader {
             || (!ended && self.intake.all_ahead(limit_ms))
     }
 
-    fn report(&mut self) -> EpochReport {
+    fn report(&mut self) -> Result<EpochReport, JobError> {
         self.ended_before = self.intake.all_ended();
         FaultPoint::EpochReported.pass();
-        EpochReport {
+        let now = self.source.partitions_now()?.unwrap_or_default();
+        Ok(EpochReport {
             epoch: self.epoch,
             partitions: self.intake.partition_reports(),
             checkpoint: self.wants_checkpoint(),
             stop: self.job.stop.load(Ordering::Relaxed),
-        }
+            came_up: self.partitions.unknown(now),
+        })
     }
 
     /// The clock is worker 0's; the bytes are everybody's own. One checkpoint is under way at a time, unless the job wants
@@ -291,7 +301,34 @@ impl Reader {
         }
         self.phase = if agreement.last { Phase::Finished } else { Phase::Waiting };
         self.intake.end_epoch(agreement.end.closed_until_ms);
+        if !agreement.last {
+            // Whatever is not taken over here, the next start takes over.
+            self.grow(&self.timeline.came_up(self.epoch))?;
+        }
         self.step_waiting();
+        Ok(())
+    }
+
+    /// Takes in the partitions that came up, and takes over this worker's share of them.
+    fn grow(&mut self, came_up: &[PartitionId]) -> Result<(), JobError> {
+        if came_up.is_empty() {
+            return Ok(());
+        }
+        let mine = self.partitions.grow(came_up);
+        for &partition in &mine {
+            self.source.add(partition)?;
+            self.intake.lanes.push(Lane::new(partition, self.source.position(partition).next_offset));
+            let (worker, topic) = (self.place.worker.0, self.job.source.topic());
+            tracing::info!(
+                topic,
+                partition = partition.0,
+                worker,
+                epoch = self.epoch + 1,
+                "a partition was added: it is read from offset 0 on"
+            );
+        }
+        self.job.metrics.set_partitions(self.partitions.len());
+        self.job.metrics.add_partitions(mine.len());
         Ok(())
     }
 
@@ -303,7 +340,10 @@ impl Reader {
         for lane in &mut self.intake.lanes {
             read.insert(lane.id, lane.cut(self.source.position(lane.id)));
         }
-        let work = self.intake.stage(&cut, &self.sealer)?;
+        let mut work = self.intake.stage(&cut, &self.sealer)?;
+        if let Some(confirm) = self.source.confirm() {
+            work.push(Box::new(move || confirm().map(|()| Produced::default()).map_err(JobError::from)));
+        }
         self.sealer.add(Stage::Read, agreement, Piece { read, work, ..Piece::default() });
         FaultPoint::ReadCut.pass();
         self.checkpoint = self.epoch;

@@ -1,7 +1,7 @@
 //! What the tests of the graph run it on: a log, a store and a sink in memory, and faults by seed.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +25,42 @@ pub type Log = Vec<Vec<LogRecord>>;
 
 pub struct MemorySource {
     pub log: Arc<Log>,
+    pub growth: Arc<Growth>,
+}
+
+/// Which partitions of a log have come up: one more whenever it was asked so many times.
+#[derive(Debug, Default)]
+pub struct Growth {
+    up: AtomicU32,
+    asked: AtomicU32,
+    each: u32,
+    /// Those that have a reader, in this attempt. The log ends when all have.
+    read: Mutex<BTreeSet<PartitionId>>,
+}
+
+impl Growth {
+    /// All of them, from the start on.
+    pub fn done() -> Arc<Self> {
+        Arc::new(Self { up: AtomicU32::new(u32::MAX), ..Self::default() })
+    }
+
+    pub fn new(up: u32, each: u32) -> Arc<Self> {
+        Arc::new(Self { up: AtomicU32::new(up), each, ..Self::default() })
+    }
+
+    fn ask(&self) {
+        if self.up.load(Ordering::SeqCst) != u32::MAX && self.asked.fetch_add(1, Ordering::SeqCst) % self.each == 0 {
+            self.up.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn up(&self, log: &Log) -> u32 {
+        self.up.load(Ordering::SeqCst).min(log.len() as u32)
+    }
+
+    fn is_done(&self, log: &Log) -> bool {
+        self.read.lock().unwrap().len() == log.len()
+    }
 }
 
 impl SourceFactory for MemorySource {
@@ -37,17 +73,20 @@ impl SourceFactory for MemorySource {
     }
 
     fn partitions(&self) -> Result<Vec<PartitionId>, SourceError> {
-        Ok((0..self.log.len() as u32).map(PartitionId).collect())
+        self.growth.read.lock().unwrap().clear();
+        Ok((0..self.growth.up(&self.log)).map(PartitionId).collect())
     }
 
     fn open(&self, assigned: &[(PartitionId, Option<Position>)]) -> Result<Box<dyn Source>, SourceError> {
+        self.growth.read.lock().unwrap().extend(assigned.iter().map(|(id, _)| *id));
         let next = assigned.iter().map(|(id, at)| (*id, at.as_ref().map_or(0, |at| at.next_offset.0))).collect();
-        Ok(Box::new(MemoryReader { log: Arc::clone(&self.log), next }))
+        Ok(Box::new(MemoryReader { log: Arc::clone(&self.log), growth: Arc::clone(&self.growth), next }))
     }
 }
 
 struct MemoryReader {
     log: Arc<Log>,
+    growth: Arc<Growth>,
     next: BTreeMap<PartitionId, u64>,
 }
 
@@ -70,7 +109,11 @@ impl Source for MemoryReader {
             });
             *next += 1;
         }
-        Ok(if taken == 0 { Polled::Ended } else { Polled::Records(taken) })
+        Ok(match taken {
+            0 if self.growth.is_done(&self.log) => Polled::Ended,
+            0 => Polled::CaughtUp,
+            _ => Polled::Records(taken),
+        })
     }
 
     fn position(&self, partition: PartitionId) -> Position {
@@ -79,6 +122,17 @@ impl Source for MemoryReader {
 
     fn lag(&self, partition: PartitionId) -> Option<u64> {
         Some(self.log[partition.0 as usize].len() as u64 - self.next[&partition])
+    }
+
+    fn partitions_now(&mut self) -> Result<Option<Vec<PartitionId>>, SourceError> {
+        self.growth.ask();
+        Ok(Some((0..self.growth.up(&self.log)).map(PartitionId).collect()))
+    }
+
+    fn add(&mut self, partition: PartitionId) -> Result<(), SourceError> {
+        assert!(self.growth.read.lock().unwrap().insert(partition), "each partition is added once");
+        self.next.insert(partition, 0);
+        Ok(())
     }
 }
 
@@ -337,7 +391,7 @@ pub fn job(log: &Arc<Log>, store: &Arc<MemoryStore>, sinks: &[MemorySink], max_r
         },
         extra_fields: false,
         settings: BTreeMap::from([("source".to_owned(), "memory clicks".to_owned())]),
-        source: Arc::new(MemorySource { log: Arc::clone(log) }),
+        source: Arc::new(MemorySource { log: Arc::clone(log), growth: Growth::done() }),
         sinks: sinks.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn SinkFactory>).collect(),
         store: Arc::clone(store) as Arc<dyn Store>,
         hot: Arc::new(HotWindows::new(None, HOT)),

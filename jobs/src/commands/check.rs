@@ -9,7 +9,7 @@ use weir_connectors::kafka::{KafkaConfig, KafkaTopics};
 
 use crate::Failure;
 use crate::cli::JobArgs;
-use crate::commands::{clickhouse, load, open_store, topics, wiring};
+use crate::commands::{clickhouse, load, open_store, resume, topics, wiring};
 use crate::config::{DEFAULTS, IngestConfig, JobConfig, SourceConfig, format_duration_ms};
 use crate::output::{Output, print_text, table};
 
@@ -37,6 +37,7 @@ Examples:
 The stores are tried with a small object that is written, read and deleted again.
 A warning says where a click that was answered as accepted can be lost: with a Kafka topic whose replication factor is
 below 3, whose min.insync.replicas is below 2, or whose unclean leader election is on.
+Of a job that has run, it says whether the log still holds what the job must read next, and is the same log.
 Exit codes: 0 all is well or there are warnings only, 1 something cannot be reached, 2 the configuration is wrong.";
 
 /// What was looked at, and what was found.
@@ -88,6 +89,9 @@ pub(crate) fn run(args: &CheckArgs, output: Output) -> Result<(), Failure> {
     checks.extend(durability);
     checks.push(check_store("checkpoints", config.checkpoint.url.as_str(), &config.name));
     checks.push(check_store("tables", config.tables.url.as_str(), &config.name));
+    if checks.iter().all(|check| check.ok) {
+        checks.extend(check_resume(&config));
+    }
     if let Some(config) = &config.clickhouse {
         let version = clickhouse::version(config).map(|version| format!("version {version}"));
         let place = format!("{}, database {}", config.url, config.database);
@@ -120,6 +124,16 @@ fn check_source(config: &JobConfig) -> Check {
         Ok(format!("{} partitions", partitions.len()))
     };
     Check::of("source", place, partitions().map_err(|error| format!("{error:#}")))
+}
+
+/// Whether the job could go on where its newest checkpoint stands; none where it has nothing to go on from.
+fn check_resume(config: &JobConfig) -> Option<Check> {
+    let place = format!("{}/{}", config.checkpoint.url.as_str().trim_end_matches('/'), config.name);
+    match resume::check(config) {
+        Ok(None) => None,
+        Ok(Some(found)) => Some(Check::of("resuming", place, found)),
+        Err(error) => Some(Check::of("resuming", place, Err(format!("{error:#}")))),
+    }
 }
 
 /// A warning where the topic may lose what it has acknowledged, or does not say.

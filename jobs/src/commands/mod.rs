@@ -9,6 +9,7 @@ pub(crate) mod generate;
 pub(crate) mod ingest;
 mod ingest_wiring;
 pub(crate) mod reconcile;
+mod resume;
 pub(crate) mod run;
 pub(crate) mod serve;
 mod signals;

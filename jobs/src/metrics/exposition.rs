@@ -70,6 +70,9 @@ impl Collector for Figures {
         out.counter("rejected", "Records read by this process that are no clicks", figures.rejected())?;
         out.counter("future", "Clicks read by this process from too far in the future", figures.future())?;
         out.counter("late", "Clicks read by this process whose window was closed", figures.late())?;
+        out.gauge("source_partitions", "Partitions that the job reads, in all its processes", figures.partitions())?;
+        let help = "Partitions that were added to the log while the job ran, and that this process took over";
+        out.counter("source_partitions_added", help, figures.partitions_added())?;
         out.counter("windows_closed", "Windows closed by this process", figures.windows_closed())?;
         out.counter("checkpoints", "Checkpoints committed by this process", figures.checkpoints())?;
         out.committed(figures)?;

@@ -34,6 +34,8 @@ mod read_back;
 mod schedules;
 mod zone;
 
+#[path = "../../../connectors/tests/kafka/cluster.rs"]
+mod cluster;
 #[path = "../../../connectors/tests/kafka/own.rs"]
 mod own;
 

@@ -2,18 +2,13 @@
 //! the controller.
 
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use serde_json::Value;
-
 use crate::book::Book;
+use crate::cluster::Cluster;
 use crate::load::{Load, PATIENT, await_more};
-use crate::own::{OwnBroker, free_port};
 use crate::process::{IngestProcess, weir};
 use crate::{await_until, now_ms, read_back};
 
@@ -39,7 +34,7 @@ fn a_zone_may_fail() {
         create.args(["topics", "create", "job.toml", "--partitions", "6"]).current_dir(folder.path());
         create.output().unwrap().status.success()
     });
-    cluster.await_in_sync();
+    cluster.await_in_sync(TOPIC);
 
     let brokers = format!("source.brokers={}", cluster.addresses);
     let definitions = ["source.kind=kafka", &brokers, "source.topic=clicks", "ingest.threads=1"];
@@ -70,7 +65,7 @@ fn a_zone_may_fail() {
             let gap = before.report(&book, &format!("{role}broker {} is killed", victim + 1));
             assert!(gap < LONGEST_GAP, "no click was accepted for {gap:?}");
             cluster.brokers[victim].restart();
-            cluster.await_in_sync();
+            cluster.await_in_sync(TOPIC);
             before.report(&book, &format!("broker {} comes back", victim + 1));
         }
     });
@@ -111,45 +106,5 @@ impl Figures {
             "{what}: {accepted} clicks accepted, {refused} of {answers} answers 503 ({share:.1} %), longest gap {gap:.2?}"
         );
         gap
-    }
-}
-
-struct Cluster {
-    brokers: [OwnBroker; 3],
-    folders: [std::path::PathBuf; 3],
-    addresses: String,
-}
-
-impl Cluster {
-    fn start(folder: &Path) -> Self {
-        let (ports, quorum) = ([(); 3].map(|()| free_port()), [(); 3].map(|()| free_port().to_string()).join(","));
-        let folders = [1, 2, 3].map(|node| folder.join(format!("broker-{node}")));
-        let brokers = [0, 1, 2].map(|index: usize| {
-            let options = ["--node", &(index + 1).to_string(), "--quorum", &quorum];
-            OwnBroker::start(&folders[index], ports[index], &options)
-        });
-        Self { brokers, folders, addresses: ports.map(|port| format!("127.0.0.1:{port}")).join(",") }
-    }
-
-    /// Waits until every replica of every partition is in sync.
-    fn await_in_sync(&self) {
-        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &self.addresses).create().unwrap();
-        await_until("all replicas to be in sync", || {
-            let metadata = consumer.fetch_metadata(Some(TOPIC), Duration::from_secs(5));
-            metadata.is_ok_and(|metadata| {
-                let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-                !metadata.topics()[0].partitions().is_empty() && partitions.all(|one| one.isr().len() == 3)
-            })
-        });
-    }
-
-    /// The index of the broker that leads the cluster's own log.
-    fn controller(&self) -> usize {
-        let leader = self.folders.iter().find_map(|folder| {
-            let text = fs::read_to_string(folder.join("data/__cluster_metadata-0/quorum-state")).ok()?;
-            let state: Value = serde_json::from_str(&text).ok()?;
-            state["leaderId"].as_u64()
-        });
-        leader.expect("one broker leads") as usize - 1
     }
 }

@@ -27,6 +27,7 @@ fn service(variable: &str) -> String {
 /// A job of a test: its own topic, folder, and prefix on S3.
 pub struct TestJob {
     pub name: String,
+    pub brokers: String,
     pub topic: String,
     pub root: String,
     pub folder: tempfile::TempDir,
@@ -35,21 +36,34 @@ pub struct TestJob {
 impl TestJob {
     /// Creates the topic and the job file.
     pub fn new(name: &str, partitions: u32, settings: &[(&str, &str)]) -> Self {
+        Self::on(&kafka(), name, partitions, settings)
+    }
+
+    /// The same on other brokers.
+    pub fn on(brokers: &str, name: &str, partitions: u32, settings: &[(&str, &str)]) -> Self {
         let unique = format!("{name}-{}", std::process::id());
         let bucket = service("WEIR_TEST_S3_BUCKET");
         let job = Self {
             topic: unique.clone(),
             root: format!("s3://{bucket}/{unique}"),
             name: unique,
+            brokers: brokers.to_owned(),
             folder: tempfile::tempdir().unwrap(),
         };
-        let topics = KafkaTopics::new(&KafkaConfig::new(&kafka(), &job.topic, &job.name)).unwrap();
-        let large = [("max.message.bytes", "4000000")];
         for topic in [job.topic.clone(), format!("{}.dlq", job.topic)] {
-            topics.create(&TopicSpec { name: &topic, partitions, replicas: None, settings: &large }).unwrap();
+            job.create_topic(&topic, partitions);
         }
         job.write_job_file(settings);
         job
+    }
+
+    pub fn topics(&self) -> KafkaTopics {
+        KafkaTopics::new(&KafkaConfig::new(&self.brokers, &self.topic, &self.name)).unwrap()
+    }
+
+    pub fn create_topic(&self, name: &str, partitions: u32) {
+        let settings = [("max.message.bytes", "4000000")];
+        self.topics().create(&TopicSpec { name, partitions, replicas: None, settings: &settings }).unwrap();
     }
 
     fn write_job_file(&self, settings: &[(&str, &str)]) {
@@ -58,7 +72,7 @@ impl TestJob {
              [epoch]\ninterval = \"100ms\"\n[checkpoint]\nurl = \"{root}/checkpoints\"\ninterval = \"200ms\"\n\
              [tables]\nurl = \"{root}/tables\"\nroll_interval = \"1s\"\n",
             self.name,
-            kafka(),
+            self.brokers,
             self.topic,
             root = self.root,
         );
@@ -84,7 +98,7 @@ impl TestJob {
 
     /// Fills the topic and writes the oracle.
     pub fn generate(&self, partitions: u32, options: &[&str]) {
-        self.generate_to(&format!("kafka://{}/{}", kafka(), self.topic), partitions, options);
+        self.generate_to(&format!("kafka://{}/{}", self.brokers, self.topic), partitions, options);
     }
 
     /// Fills another log and writes the oracle.
@@ -108,14 +122,24 @@ impl TestJob {
         self.start_with(workers, &[])
     }
 
+    /// Starts it with further arguments.
+    pub fn start_with(&self, workers: usize, arguments: &[&str]) -> RunningJob {
+        self.spawn(workers, arguments, &[])
+    }
+
     /// Starts it with more in its environment.
-    pub fn start_with(&self, workers: usize, environment: &[(&str, &str)]) -> RunningJob {
+    pub fn start_in(&self, workers: usize, environment: &[(&str, &str)]) -> RunningJob {
+        self.spawn(workers, &[], environment)
+    }
+
+    fn spawn(&self, workers: usize, arguments: &[&str], environment: &[(&str, &str)]) -> RunningJob {
         let log = self.folder.path().join(format!("run-{}.log", unique_number()));
         let file = File::create(&log).unwrap();
         let child = weir()
             .arg("run")
             .arg(self.job_file())
             .args(["-D", &format!("job.workers={workers}"), "--output", "json"])
+            .args(arguments)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(file)
@@ -188,10 +212,15 @@ impl RunningJob {
         self.child.wait().unwrap();
     }
 
+    /// Holds it where it is, as a process that gets no processor time; `CONT` lets it go on.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+    }
+
     /// Asks it to stop, and expects that it does so in order.
     pub fn terminate(&mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         let status = self.wait();
         assert_eq!(status, Some(0), "{}", self.log());
     }
