@@ -26,8 +26,9 @@ use crate::time::EventClock;
 use crate::windows::WindowState;
 use crate::{Job, JobError, RowKind, WorkerContext};
 
-/// The longest a worker sleeps when there is nothing to do.
-const PARK: Duration = Duration::from_millis(5);
+/// The longest a worker sleeps when there is nothing to do. What it has to do wakes it; only the failure of another worker
+/// does not.
+const PARK: Duration = Duration::from_millis(50);
 
 /// Where a worker stands.
 #[derive(Debug, Clone, Copy)]
