@@ -20,6 +20,9 @@ use super::{KafkaConfig, KafkaConfigError};
 /// How long metadata and the log's bounds are waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a partition that was named may be unknown to the broker that is asked next.
+const UNKNOWN_FOR: Duration = Duration::from_secs(3);
+
 /// What stands before a topic's id in a position's cursor.
 const CURSOR: &str = "topic_id=";
 
@@ -92,12 +95,23 @@ impl KafkaSourceFactory {
         partition: PartitionId,
     ) -> Result<Bounds, SourceError> {
         let id = kafka_id(partition).ok_or_else(|| self.invalid(format!("Kafka has no partition {partition}")))?;
-        match consumer.fetch_watermarks(&self.config.topic, id, ANSWER_TIMEOUT) {
-            Ok((first, end)) => Ok(Bounds { first: unsigned(first), end: unsigned(end) }),
-            Err(error) if error.rdkafka_error_code().is_some_and(is_unknown) => {
-                Err(self.invalid(format!("the topic has no partition {partition} any more")))
+        let asked_at = Instant::now();
+        loop {
+            let error = match consumer.fetch_watermarks(&self.config.topic, id, ANSWER_TIMEOUT) {
+                Ok((first, end)) => return Ok(Bounds { first: unsigned(first), end: unsigned(end) }),
+                Err(error) => error,
+            };
+            let unknown = error.rdkafka_error_code().is_some_and(is_unknown);
+            // A leader may just have been lost, and the next one not be known yet; or the partition is very new.
+            let patience = if unknown { UNKNOWN_FOR } else { ANSWER_TIMEOUT };
+            let unanswered = self.unanswered(consumer, "the request for the log's bounds", &error);
+            if asked_at.elapsed() < patience && consumer.context().fatal().is_none() {
+                std::thread::sleep(SERVE_INTERVAL);
+            } else if unknown {
+                return Err(self.invalid(format!("the topic has no partition {partition} any more")));
+            } else {
+                return Err(unanswered);
             }
-            Err(error) => Err(self.unanswered(consumer, "the request for the log's bounds", &error)),
         }
     }
 }
@@ -115,9 +129,15 @@ impl SourceFactory for KafkaSourceFactory {
         let consumer = self.client(&self.config.consumer())?;
         let asked_at = Instant::now();
         loop {
-            let metadata = consumer
-                .fetch_metadata(Some(&self.config.topic), ANSWER_TIMEOUT)
-                .map_err(|error| self.unanswered(&consumer, "the request for metadata", &error))?;
+            let metadata = match consumer.fetch_metadata(Some(&self.config.topic), ANSWER_TIMEOUT) {
+                Ok(metadata) => metadata,
+                // The broker that was asked may just have been lost.
+                Err(_) if asked_at.elapsed() < ANSWER_TIMEOUT => {
+                    std::thread::sleep(SERVE_INTERVAL);
+                    continue;
+                }
+                Err(error) => return Err(self.unanswered(&consumer, "the request for metadata", &error)),
+            };
             let topic = metadata.topics().iter().find(|topic| topic.name() == self.config.topic);
             let partitions = topic.map(|topic| topic.partitions()).unwrap_or_default();
             match topic.and_then(|topic| topic.error()) {
