@@ -22,20 +22,26 @@ mod assemble;
 mod content_hash;
 mod days;
 mod follow;
+mod fork;
 mod groups;
 mod ids;
 mod journal;
 mod manifest;
 mod names;
+mod origin;
+mod owner;
 mod part;
 mod resume;
 mod retain;
+mod savepoint;
 mod store;
+mod sweep;
 
 pub use assemble::{AssembleError, EpochEnd, ReadReport, Replaced, Settled, WorkerReport, assemble};
 pub use content_hash::content_hash;
 pub use days::{ClosedOn, DAY_FORMAT_VERSION, Day, DayError, DayRecord, DayTotals};
 pub use follow::Follower;
+pub use fork::{Fork, ForkError};
 pub use groups::{GroupRange, GroupSet, KEY_GROUPS, group_of, groups_of_worker, worker_of_group};
 pub use ids::{Attempt, Epoch, Offset, PartitionId, Sequence, WorkerIndex};
 pub use journal::{Journal, JournalError, PublishError};
@@ -43,7 +49,11 @@ pub use manifest::{
     FORMAT_VERSION, Manifest, ManifestError, OutputPart, PartitionCut, Position, Settings, StatePart, Totals,
 };
 pub use names::Names;
+pub use origin::Origin;
+pub use owner::owner_token;
 pub use part::{PartError, PartReader, PartWriter};
 pub use resume::{Refusal, check_settings};
 pub use retain::{Garbage, garbage};
+pub use savepoint::{Savepoint, SavepointError, Savepoints, missing_part};
 pub use store::{Created, ObjectInfo, Store, StoreError};
+pub use sweep::Sweep;

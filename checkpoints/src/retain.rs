@@ -15,8 +15,9 @@ pub struct Garbage {
 
 /// Decides what to delete.
 ///
-/// - A state part goes when none of `kept` (the newest manifests: the restore points) lists it and a finished attempt wrote
-///   it, or `current` wrote it for an epoch that `kept` has passed. What the current attempt is writing just now stays.
+/// - A state part goes when none of `kept` (the newest manifests: the restore points) and none of `pinned` (what is kept
+///   under a name) lists it and a finished attempt wrote it, or `current` wrote it for an epoch that `kept` has passed.
+///   What the current attempt is writing just now stays.
 /// - A manifest goes when it is no restore point, comes before `needed` (what a sink has yet to show), and was written before
 ///   `manifests_before_ms`. They are kept for days, not
 ///   minutes: they prove which offsets were covered, and a number that was deleted could be taken again by an attempt
@@ -25,6 +26,7 @@ pub struct Garbage {
 pub fn garbage(
     names: &Names,
     kept: &[Manifest],
+    pinned: &[Manifest],
     current: Attempt,
     state: &[ObjectInfo],
     manifests: &[ObjectInfo],
@@ -37,7 +39,7 @@ pub fn garbage(
     let oldest_kept = kept.iter().map(|manifest| manifest.sequence).min().unwrap_or_default();
     let oldest_kept = needed.map_or(oldest_kept, |needed| needed.min(oldest_kept));
     let listed: HashSet<&str> =
-        kept.iter().flat_map(|manifest| &manifest.state).map(|part| part.name.as_str()).collect();
+        kept.iter().chain(pinned).flat_map(|manifest| &manifest.state).map(|part| part.name.as_str()).collect();
     let finished = |object: &ObjectInfo| match names.attempt_of_part(&object.name) {
         Some(attempt) if attempt < current => true,
         Some(attempt) if attempt == current => {
