@@ -32,8 +32,7 @@ impl Sweep<'_> {
             }
         };
         let (state, manifests) = (store.list(&names.state())?, store.list(&names.manifests())?);
-        let Self { kept, attempt, manifests_since_ms, needed, .. } = *self;
-        let unneeded = garbage(names, kept, &pinned, attempt, &state, &manifests, manifests_since_ms, needed);
+        let unneeded = garbage(names, self, &pinned, &state, &manifests);
         unneeded.state.iter().chain(&unneeded.manifests).try_for_each(|name| store.delete(name))
     }
 }

@@ -134,7 +134,9 @@ fn list(args: &ListArgs, output: Output) -> Result<(), Failure> {
                 at
             }
         };
-        lines.get_mut(at).into_iter().for_each(|line| line.savepoints.push(savepoint.name.clone()));
+        if let Some(line) = lines.get_mut(at) {
+            line.savepoints.push(savepoint.name);
+        }
     }
     if lines.is_empty() {
         tracing::warn!("job {} has no checkpoint under {}", config.name, config.checkpoint.url);

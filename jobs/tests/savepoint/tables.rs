@@ -32,7 +32,7 @@ pub(crate) fn windows(tables: &Path, until_epoch: u64) -> Windows {
             let users = column("unique_users").as_primitive::<Int64Type>();
             let regions = column("region").as_string::<i32>();
             for row in 0..batch.num_rows() {
-                let region = regions.is_valid(row).then(|| format!(" in {}", regions.value(row))).unwrap_or_default();
+                let region = if regions.is_valid(row) { format!(" in {}", regions.value(row)) } else { String::new() };
                 let key = (window.clone(), format!("{}{region}", ads.value(row)), starts.value(row) / 1000);
                 let value = (clicks.value(row) as u64, users.value(row) as u64);
                 assert_eq!(windows.insert(key.clone(), value), None, "{key:?} is there twice");
