@@ -125,6 +125,7 @@ fn first_manifest(job: &str, settings: &Settings, workers: u32, written_ms: i64)
         job: job.to_owned(),
         sequence: Sequence(0),
         previous: None,
+        origin: None,
         attempt: Attempt(1),
         owner: String::new(),
         workers,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Epoch, GroupSet, Offset, PartitionId, Sequence, WorkerIndex, content_hash};
+use crate::{Attempt, Epoch, GroupSet, Offset, Origin, PartitionId, Sequence, WorkerIndex, content_hash};
 
 /// The version of the stored format: of manifests, parts and key groups together. A job refuses to resume from any other.
 pub const FORMAT_VERSION: u32 = 1;
@@ -24,6 +24,9 @@ pub struct Manifest {
     pub sequence: Sequence,
     /// The hash of the manifest before it, SHA-256 in hex; none for the first.
     pub previous: Option<String>,
+    /// The checkpoint of another job that this one was forked from; none for a job that began with nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The attempt that wrote it.
     pub attempt: Attempt,
     /// A random token of the process that wrote it: two processes that start the same attempt at the same instant

@@ -3,6 +3,8 @@
 //! ```text
 //! <job>/manifests/00000000000000000042.json                 numbered without gaps
 //! <job>/state/00000000000000000871-3-0-dedup.part           epoch, attempt, worker, kind
+//! <job>/savepoints/before-upgrade.json                      a manifest that is kept under a name
+//! <job>/savepoints/pins/4711-6b3f-0.json                    one that is about to be
 //! <job>/days/2025-01-15/000002.json                         date, revision
 //! <job>/days/2025-01-15/checked                             what it was last recounted from
 //! ```
@@ -74,6 +76,31 @@ impl Names {
         name.strip_prefix(&self.days())?.split_once('/').map(|(date, _)| date)
     }
 
+    /// The folder of all savepoints, and of pins.
+    #[must_use]
+    pub fn savepoints(&self) -> String {
+        format!("{}/savepoints/", self.job)
+    }
+
+    /// The savepoint with a name.
+    #[must_use]
+    pub fn savepoint(&self, name: &str) -> String {
+        format!("{}/savepoints/{name}.json", self.job)
+    }
+
+    /// The name of the savepoint that this object is; none of a pin.
+    #[must_use]
+    pub fn name_of_savepoint<'a>(&self, object: &'a str) -> Option<&'a str> {
+        let name = object.strip_prefix(&self.savepoints())?.strip_suffix(".json")?;
+        (!name.contains('/')).then_some(name)
+    }
+
+    /// What keeps the state of a manifest while a savepoint is made of it.
+    #[must_use]
+    pub fn pin(&self, token: &str) -> String {
+        format!("{}/savepoints/pins/{token}.json", self.job)
+    }
+
     /// The folder of all state parts.
     #[must_use]
     pub fn state(&self) -> String {
@@ -85,6 +112,12 @@ impl Names {
     pub fn part(&self, epoch: Epoch, attempt: Attempt, worker: WorkerIndex, kind: &str) -> String {
         let kind = kind.replace('/', "-");
         format!("{}/state/{:020}-{attempt}-{worker}-{kind}.part", self.job, epoch.0)
+    }
+
+    /// What the state part of another job, or of this one, is called here.
+    #[must_use]
+    pub fn copied_part(&self, part: &str) -> String {
+        format!("{}/state/{}", self.job, part.rsplit('/').next().unwrap_or(part))
     }
 
     /// The epoch of the state part with this name.
@@ -114,5 +147,8 @@ mod tests {
         let part = names.part(Epoch(7), Attempt(3), WorkerIndex(1), "carried/clicks_raw");
         assert_eq!(names.attempt_of_part(&part), Some(Attempt(3)));
         assert!(!part.trim_start_matches(&names.state()).contains('/'));
+        assert_eq!(Names::new("fork").copied_part(&part), part.replace("clicks/state/", "fork/state/"));
+        assert_eq!(names.name_of_savepoint(&names.savepoint("a.b-1")), Some("a.b-1"));
+        assert_eq!(names.name_of_savepoint(&names.pin("1-2")), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{Attempt, Manifest, Names, ObjectInfo, Sequence};
+use crate::{Manifest, Names, ObjectInfo, Sweep};
 
 /// Objects that nothing needs any more.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,29 +15,29 @@ pub struct Garbage {
 
 /// Decides what to delete.
 ///
-/// - A state part goes when none of `kept` (the newest manifests: the restore points) lists it and a finished attempt wrote
-///   it, or `current` wrote it for an epoch that `kept` has passed. What the current attempt is writing just now stays.
+/// - A state part goes when none of `kept` (the newest manifests: the restore points) and none of `pinned` (what is kept
+///   under a name) lists it and a finished attempt wrote it, or the current one wrote it for an epoch that `kept` has passed.
+///   What the current attempt is writing just now stays.
 /// - A manifest goes when it is no restore point, comes before `needed` (what a sink has yet to show), and was written before
-///   `manifests_before_ms`. They are kept for days, not
+///   `manifests_since_ms`. They are kept for days, not
 ///   minutes: they prove which offsets were covered, and a number that was deleted could be taken again by an attempt
 ///   that slept for that long.
 #[must_use]
 pub fn garbage(
     names: &Names,
-    kept: &[Manifest],
-    current: Attempt,
+    sweep: &Sweep<'_>,
+    pinned: &[Manifest],
     state: &[ObjectInfo],
     manifests: &[ObjectInfo],
-    manifests_before_ms: i64,
-    needed: Option<Sequence>,
 ) -> Garbage {
+    let Sweep { kept, attempt: current, manifests_since_ms, needed, .. } = *sweep;
     let Some(newest) = kept.iter().max_by_key(|manifest| manifest.sequence) else {
         return Garbage::default();
     };
     let oldest_kept = kept.iter().map(|manifest| manifest.sequence).min().unwrap_or_default();
     let oldest_kept = needed.map_or(oldest_kept, |needed| needed.min(oldest_kept));
     let listed: HashSet<&str> =
-        kept.iter().flat_map(|manifest| &manifest.state).map(|part| part.name.as_str()).collect();
+        kept.iter().chain(pinned).flat_map(|manifest| &manifest.state).map(|part| part.name.as_str()).collect();
     let finished = |object: &ObjectInfo| match names.attempt_of_part(&object.name) {
         Some(attempt) if attempt < current => true,
         Some(attempt) if attempt == current => {
@@ -54,7 +54,7 @@ pub fn garbage(
         manifests: manifests
             .iter()
             .filter(|object| names.sequence_of(&object.name).is_some_and(|sequence| sequence < oldest_kept))
-            .filter(|object| object.modified_ms < manifests_before_ms)
+            .filter(|object| object.modified_ms < manifests_since_ms)
             .map(|object| object.name.clone())
             .collect(),
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use weir_checkpoints::{
     AssembleError, Attempt, Epoch, EpochEnd, GroupRange, GroupSet, Manifest, Names, ObjectInfo, Offset, PartitionId,
-    Position, ReadReport, Replaced, Settled, StatePart, WorkerIndex, WorkerReport, assemble, garbage,
+    Position, ReadReport, Replaced, Settled, StatePart, Sweep, WorkerIndex, WorkerReport, assemble, garbage,
 };
 
 const PARTITION: PartitionId = PartitionId(3);
@@ -144,13 +144,16 @@ fn garbage_is_what_no_restore_point_lists_and_nobody_is_writing() {
     let state = [of(30, 1), of(35, 1), of(39, 2), of(41, 2), of(41, 1)].map(object);
     let manifests = [5, 6, 7].map(|number| object(names.manifest(weir_checkpoints::Sequence(number))));
 
-    let found = garbage(&names, std::slice::from_ref(&kept), Attempt(2), &state, &manifests, 100, None);
+    let kept = std::slice::from_ref(&kept);
+    let sweep = |manifests_since_ms: i64, needed: Option<u64>| {
+        let needed = needed.map(weir_checkpoints::Sequence);
+        let sweep = Sweep { kept, attempt: Attempt(2), now_ms: 1_000, manifests_since_ms, needed };
+        garbage(&names, &sweep, &[], &state, &manifests)
+    };
+    let found = sweep(100, None);
     assert_eq!(found.state, [of(35, 1), of(39, 2), of(41, 1)]);
     assert!(found.manifests.is_empty(), "they are not old enough");
-    let later = |needed: Option<u64>| {
-        let needed = needed.map(weir_checkpoints::Sequence);
-        garbage(&names, std::slice::from_ref(&kept), Attempt(2), &state, &manifests, 101, needed).manifests.len()
-    };
+    let later = |needed: Option<u64>| sweep(101, needed).manifests.len();
     assert_eq!(later(None), 2);
     assert_eq!((later(Some(5)), later(Some(6)), later(Some(9))), (0, 1, 2), "what a sink has yet to show is kept");
 }

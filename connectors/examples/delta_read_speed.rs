@@ -183,6 +183,7 @@ fn manifest(epoch: u64, outputs: Vec<OutputPart>) -> Manifest {
         job: "speed".to_owned(),
         sequence: Sequence(epoch),
         previous: None,
+        origin: None,
         attempt: Attempt(1),
         owner: "speed".to_owned(),
         workers: WORKERS,

@@ -191,6 +191,7 @@ fn manifest(offsets: [u64; 2]) -> Manifest {
         job: "test".to_owned(),
         sequence: Sequence(1),
         previous: None,
+        origin: None,
         attempt: Attempt(1),
         owner: String::new(),
         workers: 1,

@@ -49,4 +49,4 @@ pub use sketch::{Coupon, SketchError, UserSketch};
 pub use source::{Confirmation, Polled, Record, Source, SourceError, SourceFactory};
 pub use stats::{TopAd, TopQuery, WindowQuery, WindowStats};
 pub use time::{END_OF_TIME_MS, PANE_MS, TimeSettings, is_closed, minute_of};
-pub use windows::{HotAnswer, HotProgress, HotSettings, HotWindows};
+pub use windows::{HotAnswer, HotProgress, HotSettings, HotWindows, open_clicks};

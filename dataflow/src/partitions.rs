@@ -50,7 +50,7 @@ impl Partitions {
             return Err(SourceError::Invalid { location: topic.to_owned(), reason });
         }
         // Only a job that has read nothing yet may begin where the log begins.
-        let unread = (!manifest.partitions.is_empty()).then(|| Position { next_offset: Offset(0), cursor: None });
+        let unread = (!manifest.partitions.is_empty()).then_some(Position { next_offset: Offset(0), cursor: None });
         let position = |partition: &PartitionId| match manifest.partitions.get(partition) {
             Some(cut) => Some(cut.position.clone()),
             None => unread.clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    check, checkpoints, clickhouse, explain, generate, ingest, reconcile, run, serve, topics, up, verify,
+    check, checkpoints, clickhouse, explain, generate, ingest, reconcile, run, savepoint, serve, topics, up, verify,
 };
 use crate::logging::LogFormat;
 use crate::output::Output;
@@ -26,6 +26,7 @@ Examples:
   weir generate --clicks 1000000 --to clicks/ --oracle oracle.ndjson
   weir check job.toml
   weir run job.toml
+  weir savepoint job.toml before-upgrade
   weir ingest job.toml
   weir serve job.toml
   weir verify job.toml --oracle oracle.ndjson
@@ -58,6 +59,7 @@ pub(crate) enum Command {
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),
     Reconcile(reconcile::ReconcileArgs),
+    Savepoint(savepoint::SavepointArgs),
     Serve(serve::ServeArgs),
     #[command(subcommand)]
     Topics(topics::TopicsCommand),

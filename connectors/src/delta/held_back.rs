@@ -124,6 +124,7 @@ mod tests {
             job: "job".to_owned(),
             sequence: Sequence(0),
             previous: None,
+            origin: None,
             attempt: Attempt(1),
             owner: String::new(),
             workers: 1,

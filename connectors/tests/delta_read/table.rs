@@ -130,6 +130,7 @@ fn manifest(epoch: u64, outputs: Vec<OutputPart>) -> Manifest {
         job: JOB.to_owned(),
         sequence: Sequence(epoch),
         previous: None,
+        origin: None,
         attempt: Attempt(1),
         owner: "test".to_owned(),
         workers: WORKERS,

@@ -175,6 +175,7 @@ fn manifest(epoch: u64, outputs: Vec<weir_checkpoints::OutputPart>) -> Manifest 
         job: "tracing".to_owned(),
         sequence: Sequence(epoch),
         previous: None,
+        origin: None,
         attempt: Attempt(1),
         owner: "test".to_owned(),
         workers: 1,

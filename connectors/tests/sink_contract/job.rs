@@ -290,6 +290,7 @@ pub(crate) fn manifest(epoch: u64, attempt: u64, outputs: Vec<OutputPart>) -> Ma
         job: "contract".to_owned(),
         sequence: Sequence(epoch),
         previous: None,
+        origin: None,
         attempt: Attempt(attempt),
         owner: "test".to_owned(),
         workers: 1,

@@ -15,8 +15,8 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 use weir_checkpoints::{
-    Attempt, EpochEnd, FaultPoint, Journal, JournalError, Manifest, Names, Store, StoreError, WorkerReport, assemble,
-    garbage,
+    EpochEnd, FaultPoint, Journal, JournalError, Manifest, Names, Store, StoreError, Sweep, WorkerReport, assemble,
+    owner_token,
 };
 
 use crate::batch::NoOutput;
@@ -206,19 +206,16 @@ impl Commits {
 
     fn sweep(&mut self) -> Result<(), JobError> {
         self.since_sweep = 0;
-        let before_ms = now_ms().saturating_sub(i64::try_from(self.retain_manifests.as_millis()).unwrap_or(i64::MAX));
-        let state = self.store.list(&self.names.state())?;
-        let manifests = self.store.list(&self.names.manifests())?;
-        let attempt: Attempt = self.newest.attempt;
-        let needed = self.committers.iter().filter_map(|committer| committer.oldest_needed()).min();
-        let kept = self.kept.make_contiguous();
-        let unneeded = garbage(&self.names, kept, attempt, &state, &manifests, before_ms, needed);
-        for name in unneeded.state.iter().chain(&unneeded.manifests) {
-            FaultPoint::GarbageDeleting.pass();
-            self.store.delete(name)?;
-        }
-        FaultPoint::GarbageDeleted.pass();
-        Ok(())
+        let now_ms = now_ms();
+        let retain_ms = i64::try_from(self.retain_manifests.as_millis()).unwrap_or(i64::MAX);
+        let sweep = Sweep {
+            needed: self.committers.iter().filter_map(|committer| committer.oldest_needed()).min(),
+            kept: self.kept.make_contiguous(),
+            attempt: self.newest.attempt,
+            now_ms,
+            manifests_since_ms: now_ms.saturating_sub(retain_ms),
+        };
+        Ok(sweep.run(&self.store, &self.names)?)
     }
 }
 
@@ -236,12 +233,4 @@ fn read(texts: Vec<String>) -> Result<(EpochEnd, Vec<WorkerReport>), JobError> {
 /// Unix time in milliseconds.
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// A token that no other process has: process id, time to the nanosecond, and the standard library's per-process random keys.
-fn owner_token() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    let random = RandomState::new().hash_one((std::process::id(), nanos));
-    format!("{}-{random:016x}", std::process::id())
 }

@@ -17,6 +17,7 @@ mod ad;
 mod closed;
 mod group;
 mod hot;
+mod open;
 mod stored;
 
 use std::collections::VecDeque;
@@ -36,6 +37,7 @@ use group::{Group, closed_ad};
 use stored::StoredAd;
 
 pub use hot::{HotAnswer, HotProgress, HotSettings, HotWindows};
+pub use open::open_clicks;
 
 /// The kind of its state parts.
 pub(crate) const STATE_KIND: &str = "windows";

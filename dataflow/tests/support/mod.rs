@@ -49,7 +49,7 @@ impl Growth {
     }
 
     fn ask(&self) {
-        if self.up.load(Ordering::SeqCst) != u32::MAX && self.asked.fetch_add(1, Ordering::SeqCst) % self.each == 0 {
+        if self.up.load(Ordering::SeqCst) != u32::MAX && self.asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(self.each) {
             self.up.fetch_add(1, Ordering::SeqCst);
         }
     }

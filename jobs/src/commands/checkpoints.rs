@@ -2,24 +2,29 @@
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use weir_checkpoints::{Manifest, Names, Sequence};
+use weir_checkpoints::{Manifest, Names, Origin, Savepoints, Sequence};
 
 use crate::Failure;
 use crate::cli::JobArgs;
+use crate::commands::from::{Which, unknown};
+use crate::commands::savepoint::savepoint_name;
 use crate::commands::{load, open_store};
 use crate::output::{Output, facts, grouped, instant, table};
 
-/// Shows a job's checkpoints
+/// Shows a job's checkpoints and savepoints
 #[derive(Debug, Subcommand)]
 pub(crate) enum CheckpointsCommand {
-    /// Lists them, newest first
+    /// Lists them, newest first; savepoints always
     #[command(after_help = "Example:\n  weir checkpoints list job.toml")]
     List(ListArgs),
     /// Shows one: where each partition stands, and what became of its records
     #[command(
-        after_help = "Examples:\n  weir checkpoints show job.toml\n  weir checkpoints show job.toml 42 --output json"
+        after_help = "Examples:\n  weir checkpoints show job.toml\n  weir checkpoints show job.toml 42 --output json\n  weir checkpoints show job.toml before-upgrade"
     )]
     Show(ShowArgs),
+    /// Removes a savepoint; the job's next sweep deletes what nothing else needs of it
+    #[command(after_help = "Example:\n  weir checkpoints remove job.toml before-upgrade")]
+    Remove(RemoveArgs),
 }
 
 #[derive(Debug, Args)]
@@ -35,14 +40,24 @@ pub(crate) struct ListArgs {
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     job: JobArgs,
-    /// Which one [default: the newest, which a restart would use]
-    sequence: Option<u64>,
+    /// Which one, by its number or the name of a savepoint [default: the newest, which a restart would use]
+    which: Option<Which>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    /// The savepoint
+    #[arg(value_parser = savepoint_name)]
+    name: String,
 }
 
 pub(crate) fn run(command: &CheckpointsCommand, output: Output) -> Result<(), Failure> {
     match command {
         CheckpointsCommand::List(args) => list(args, output),
         CheckpointsCommand::Show(args) => show(args, output),
+        CheckpointsCommand::Remove(args) => remove(args, output),
     }
 }
 
@@ -58,6 +73,8 @@ struct Line {
     counted: u64,
     state_bytes: u64,
     ended: bool,
+    /// The names that it is kept under.
+    savepoints: Vec<String>,
 }
 
 impl Line {
@@ -73,6 +90,7 @@ impl Line {
             counted: totals.counted,
             state_bytes: state_bytes(manifest),
             ended: manifest.ended,
+            savepoints: Vec::new(),
         }
     }
 
@@ -87,6 +105,7 @@ impl Line {
             grouped(self.counted),
             grouped(self.state_bytes),
             if self.ended { "ended" } else { "running" }.to_owned(),
+            self.savepoints.join(", "),
         ]
     }
 }
@@ -95,6 +114,7 @@ fn list(args: &ListArgs, output: Output) -> Result<(), Failure> {
     let config = load(&args.job)?;
     let store = open_store(config.checkpoint.url.as_str())?;
     let names = Names::new(&config.name);
+    let savepoints = Savepoints::new(store.clone(), names.clone()).list().map_err(anyhow::Error::from)?;
     let objects = store.list(&names.manifests()).map_err(anyhow::Error::from)?;
     let sequences = objects.iter().rev().filter_map(|object| names.sequence_of(&object.name));
     let mut lines = Vec::new();
@@ -104,11 +124,35 @@ fn list(args: &ListArgs, output: Output) -> Result<(), Failure> {
             lines.push(Line::of(&manifest));
         }
     }
+    for savepoint in savepoints {
+        let sequence = savepoint.manifest.sequence.0;
+        let at = match lines.iter().position(|line| line.sequence <= sequence) {
+            Some(at) if lines.get(at).is_some_and(|line| line.sequence == sequence) => at,
+            at => {
+                let at = at.unwrap_or(lines.len());
+                lines.insert(at, Line::of(&savepoint.manifest));
+                at
+            }
+        };
+        if let Some(line) = lines.get_mut(at) {
+            line.savepoints.push(savepoint.name);
+        }
+    }
     if lines.is_empty() {
         tracing::warn!("job {} has no checkpoint under {}", config.name, config.checkpoint.url);
     }
-    const HEADINGS: [&str; 9] =
-        ["sequence", "epoch", "attempt", "written", "watermark", "read", "counted", "state bytes", "source"];
+    const HEADINGS: [&str; 10] = [
+        "sequence",
+        "epoch",
+        "attempt",
+        "written",
+        "watermark",
+        "read",
+        "counted",
+        "state bytes",
+        "source",
+        "savepoint",
+    ];
     Ok(output.print(&lines, |lines| table(&HEADINGS, &[0, 1, 2, 5, 6, 7], lines.iter().map(Line::row)))?)
 }
 
@@ -120,8 +164,14 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
         let objects = store.list(&names.manifests()).map_err(anyhow::Error::from)?;
         Ok(objects.iter().rev().find_map(|object| names.sequence_of(&object.name)))
     };
-    let sequence = match args.sequence {
-        Some(number) => Some(Sequence(number)),
+    let sequence = match &args.which {
+        Some(Which::Named(name)) => {
+            let savepoints = Savepoints::new(store, names);
+            let found = savepoints.get(name).map_err(anyhow::Error::from)?;
+            let found = found.ok_or_else(|| unknown(&config.name, name, &savepoints))?;
+            return Ok(output.print(&found.manifest, describe)?);
+        }
+        Some(Which::Number(number)) => Some(*number),
         None => newest()?,
     };
     let Some(wanted) = sequence else {
@@ -135,6 +185,24 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
     Ok(output.print(&manifest, describe)?)
 }
 
+/// What was removed.
+#[derive(Debug, Serialize)]
+struct Removed {
+    job: String,
+    savepoint: String,
+}
+
+fn remove(args: &RemoveArgs, output: Output) -> Result<(), Failure> {
+    let config = load(&args.job)?;
+    let savepoints = Savepoints::new(open_store(config.checkpoint.url.as_str())?, Names::new(&config.name));
+    if !savepoints.remove(&args.name).map_err(anyhow::Error::from)? {
+        return Err(unknown(&config.name, &args.name, &savepoints).into());
+    }
+    let removed = Removed { job: config.name, savepoint: args.name.clone() };
+    Ok(output
+        .print(&removed, |removed| format!("savepoint {} of job {} is removed", removed.savepoint, removed.job))?)
+}
+
 fn read(job: &str, store: &dyn weir_checkpoints::Store, sequence: Sequence) -> Result<Option<Manifest>, Failure> {
     let name = Names::new(job).manifest(sequence);
     let Some(bytes) = store.get(&name).map_err(anyhow::Error::from)? else {
@@ -145,8 +213,9 @@ fn read(job: &str, store: &dyn weir_checkpoints::Store, sequence: Sequence) -> R
 
 fn describe(manifest: &Manifest) -> String {
     let totals = manifest.totals();
-    let mut text = facts(&[
-        ("job", manifest.job.clone()),
+    let mut lines = vec![("job", manifest.job.clone())];
+    lines.extend(manifest.origin.as_ref().map(|origin| ("forked from", describe_origin(origin))));
+    lines.extend([
         ("sequence", manifest.sequence.to_string()),
         ("epoch", manifest.epoch.to_string()),
         ("attempt", manifest.attempt.to_string()),
@@ -159,6 +228,7 @@ fn describe(manifest: &Manifest) -> String {
         ("outputs", format!("{} objects", manifest.outputs.len())),
         ("conserved", if totals.conserved() { "yes" } else { "NO" }.to_owned()),
     ]);
+    let mut text = facts(&lines);
     const HEADINGS: [&str; 8] =
         ["partition", "next offset", "read", "counted", "duplicate", "late", "future", "rejected"];
     let rows = manifest.partitions.iter().map(|(partition, cut)| {
@@ -177,6 +247,12 @@ fn describe(manifest: &Manifest) -> String {
     text.push('\n');
     text.push_str(&table(&HEADINGS, &[0, 1, 2, 3, 4, 5, 6, 7], rows));
     text
+}
+
+/// In a few words, where a fork comes from.
+pub(crate) fn describe_origin(origin: &Origin) -> String {
+    let name = origin.savepoint.as_ref().map_or_else(String::new, |name| format!("savepoint {name}, "));
+    format!("job {}, {name}checkpoint {}, epoch {}, SHA-256 {}", origin.job, origin.sequence, origin.epoch, origin.hash)
 }
 
 fn state_bytes(manifest: &Manifest) -> u64 {

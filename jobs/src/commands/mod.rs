@@ -5,12 +5,14 @@ pub(crate) mod checkpoints;
 pub(crate) mod clickhouse;
 mod cluster;
 pub(crate) mod explain;
+mod from;
 pub(crate) mod generate;
 pub(crate) mod ingest;
 mod ingest_wiring;
 pub(crate) mod reconcile;
 mod resume;
 pub(crate) mod run;
+pub(crate) mod savepoint;
 pub(crate) mod serve;
 mod signals;
 mod time_arg;
@@ -40,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ingest(args) => ingest::run(&args, output),
         Command::Reconcile(args) => reconcile::run(&args, output),
         Command::Run(args) => run::run(&args, output),
+        Command::Savepoint(args) => savepoint::run(&args, output),
         Command::Serve(args) => serve::run(&args),
         Command::Topics(command) => topics::run(&command, output),
         Command::Up(args) => up::run(&args, output),

@@ -13,6 +13,7 @@ use weir_dataflow::{JobMetrics, run as run_job};
 use crate::Failure;
 use crate::cli::JobArgs;
 use crate::commands::cluster::ClusterArgs;
+use crate::commands::from::Start;
 use crate::commands::{load, signals, wiring};
 use crate::config::{JobConfig, SourceConfig};
 use crate::metrics::MetricsServer;
@@ -27,6 +28,9 @@ pub(crate) struct RunArgs {
     job: JobArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
+    /// Begins a new job with the state of another one's savepoint (or checkpoint, by its number): JOB/NAME, or URL/JOB/NAME
+    #[arg(long, value_name = "SAVEPOINT")]
+    from: Option<Start>,
 }
 
 const EXAMPLES: &str = "\
@@ -34,9 +38,12 @@ Examples:
   weir run job.toml
   weir run job.toml -D job.workers=4 -D metrics.listen=127.0.0.1:9900
   weir run job.toml --process 0 --hosts hosts.txt     and the same with --process 1 on the other machine
+  weir run fork.toml --from clicks/before-upgrade     a new job with other tables goes on from a savepoint of job clicks
 
 A job goes on from its newest checkpoint; after a crash, start it again. The first SIGINT or SIGTERM takes a last checkpoint,
 the second stops at once. Starting a job a second time takes over: the first process stops.
+With --from NAME a job begins at its own savepoint only where it has not gone on since: its tables have what came after. A
+fork (another job.name and tables.url) may begin anywhere. Once it has begun, the same command lets it go on.
 Exit codes: 0 the source has ended or the job was told to stop, 1 it failed, 2 the configuration is wrong.";
 
 /// How a run ended.
@@ -63,6 +70,10 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     signals::watch("stopping: the last checkpoint is being taken", move || told.store(true, Ordering::Relaxed))?;
     let hot = wiring::hot(&config, config.metrics_listen.is_some());
     let job = wiring::job(&config, Arc::clone(&metrics), Arc::clone(&hot), Arc::clone(&stop))?;
+    // What all processes do together is begun by the first.
+    if let Some(start) = args.from.as_ref().filter(|_| layout.process().0 == 0) {
+        start.prepare(&config, &job.settings)?;
+    }
     let server = config
         .metrics_listen
         .map(|listen| MetricsServer::start(listen, wiring::in_process(&config, &metrics, &hot)))

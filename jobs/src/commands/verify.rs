@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::Failure;
 use crate::cli::JobArgs;
+use crate::commands::checkpoints::describe_origin;
 use crate::commands::time_arg::parse_time;
 use crate::commands::{load, open_store};
 use crate::output::{Output, facts, grouped, table};
@@ -146,6 +147,10 @@ fn describe(report: &Report) -> String {
         ("future", grouped(totals.future)),
         ("rejected", grouped(totals.rejected)),
     ];
+    if let Some(origin) = &report.origin {
+        let text = describe_origin(origin);
+        lines.insert(1, ("forked from", format!("{text}; what was in its tables by then is not looked at here")));
+    }
     for table in &report.tables {
         lines.push((table.table, describe_table(table)));
     }
@@ -155,6 +160,9 @@ fn describe(report: &Report) -> String {
             "windows compared",
             format!("{}, {} not in the table yet", grouped(compared.windows), grouped(compared.not_yet)),
         ));
+        if compared.elsewhere > 0 {
+            lines.push(("before the fork", format!("{} windows, not looked for here", grouped(compared.elsewhere))));
+        }
         lines.push(("users' error", format!("{mean:.3} % on average, {max:.1} % at most")));
     }
     lines.push(("checkpoints", report.places.checkpoints.clone()));

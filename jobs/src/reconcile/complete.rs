@@ -19,11 +19,26 @@ pub(super) fn missing(
     manifest: &Manifest,
     checkpoints: &dyn Store,
 ) -> Result<Vec<String>> {
-    let mut missing = unread(day.end_ms + margin_ms, time, manifest);
+    let mut missing: Vec<String> = before_fork(day.start_ms - margin_ms, manifest).into_iter().collect();
+    if missing.is_empty() {
+        missing = unread(day.end_ms + margin_ms, time, manifest);
+    }
     if missing.is_empty() {
         missing = held(day, margin_ms, manifest, checkpoints)?;
     }
     Ok(missing)
+}
+
+/// Clicks from `since_ms` on must all be in this job's archive. The first ones may be in that of the job it was forked from.
+fn before_fork(since_ms: i64, manifest: &Manifest) -> Option<String> {
+    let origin = manifest.origin.as_ref()?;
+    let read_ms = origin.max_event_time_ms.filter(|read_ms| *read_ms >= since_ms)?;
+    Some(format!(
+        "this job was forked from job {} when that had read clicks until {}: clicks of this day, or copies of them, are in \
+         its tables; let that job go on and close the day there",
+        origin.job,
+        instant(read_ms)
+    ))
 }
 
 /// Windows must be closed until `until_ms`. Where they are not, the partitions are named that hold them back.

@@ -105,6 +105,11 @@ impl Rules {
             let finding = || format!("checkpoint {}, partition {partition}: {totals:?}", manifest.sequence);
             self.conserved.check(totals.conserved(), finding);
         }
+        if let Some(origin) = manifest.origin.as_ref().filter(|_| manifest.sequence == Sequence(0)) {
+            self.forward.check(manifest.epoch == origin.epoch, || {
+                format!("the fork begins at epoch {}, and comes from epoch {}", manifest.epoch, origin.epoch)
+            });
+        }
     }
 
     fn step(&mut self, before: &Manifest, before_hash: &str, manifest: &Manifest) {
@@ -112,6 +117,9 @@ impl Rules {
         self.linked.check(number == before.sequence.next(), || format!("{number} follows {}", before.sequence));
         self.linked.check(manifest.previous.as_deref() == Some(before_hash), || {
             format!("{number} names another predecessor than {}", before.sequence)
+        });
+        self.linked.check(manifest.origin == before.origin, || {
+            format!("{number} says that the job comes from elsewhere than {} says", before.sequence)
         });
         self.linked.check(manifest.attempt >= before.attempt, || {
             format!("{number} is of attempt {}, after attempt {}", manifest.attempt, before.attempt)

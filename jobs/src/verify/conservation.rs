@@ -4,6 +4,8 @@
 //!   clicks_raw    rows in files + rows held back  =  read − rejected
 //!   clicks_late   rows in files + rows held back  =  late + future       all at the newest manifest
 //! ```
+//!
+//! Of a fork, less what is in the tables of the job that it comes from.
 
 use weir_checkpoints::{Manifest, PartitionId, Totals};
 
@@ -32,7 +34,8 @@ impl<'a> Conservation<'a> {
         for partition in partitions {
             let totals =
                 self.manifest.partitions.get(&PartitionId(partition)).map(|cut| cut.totals).unwrap_or_default();
-            let expected = belongs(table, &totals);
+            let elsewhere = self.manifest.rows_elsewhere(table, PartitionId(partition));
+            let expected = belongs(table, &totals).saturating_sub(elsewhere);
             let rows = |by_partition: &PartitionRows| by_partition.get(&partition).copied().unwrap_or_default();
             let (filed, held) = (rows(in_files), rows(held_back));
             self.rule.check(filed + held == expected, || {

@@ -3,6 +3,7 @@
 //! ```text
 //!   newest manifest ─▶ stand         where the job stands, and what it holds back
 //!   manifests ───────▶ chain         conservation, hashes, nothing goes back ─▶ listed: the files of each manifest
+//!                        └─ forked       of a fork: the checkpoint that it comes from
 //!   tables' logs ────▶ delta         the tables as they were with the newest manifest
 //!                        ├─ listed         the same files as in the manifests
 //!                        ├─ files          there, unchanged, with the rows they should have
@@ -22,6 +23,7 @@ mod data_file;
 mod days;
 mod delta;
 mod files;
+mod forked;
 mod listed;
 mod offsets;
 mod report;
@@ -41,6 +43,7 @@ use conservation::Conservation;
 pub use coverage::coverage;
 use delta::DeltaTable;
 use files::{FileRules, Files};
+use forked::forked;
 use listed::{Agreement, Listed};
 use report::Rule;
 pub use report::{CheckResult, Compared, Places, Report, Scope, TableRows};
@@ -84,6 +87,7 @@ pub fn verify(what: &Verification<'_>) -> Result<Report> {
     let names = Names::new(what.job);
     let Stand { manifest: newest, hash, held, readable } = Stand::read(what.checkpoints, &names)?;
     let mut chain = Chain::read(what.checkpoints, &names, None, &newest)?;
+    let origin = forked(what.checkpoints, &newest)?;
     let logs = Logs::read(what, &newest, &chain)?;
     // Everything that the logs have by now is in manifests by now.
     chain.follow(what.checkpoints, &names, &newest)?;
@@ -91,7 +95,7 @@ pub fn verify(what: &Verification<'_>) -> Result<Report> {
     let contents = look_into(what, &newest, &chain, &logs.tables, held)?;
 
     let mut checks = std::mem::take(&mut chain.checks);
-    checks.push(readable);
+    checks.extend([origin, readable]);
     checks.extend(agreement);
     checks.push(logs.once.done());
     checks.extend(contents.checks);
@@ -112,6 +116,7 @@ pub fn verify(what: &Verification<'_>) -> Result<Report> {
         scope: scope(what),
         epoch: newest.epoch.0,
         attempt: newest.attempt.0,
+        origin: newest.origin.clone(),
         manifest_hash: hash,
         first_manifest: chain.first.0,
         last_manifest: newest.sequence.0,

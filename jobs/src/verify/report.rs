@@ -1,7 +1,7 @@
 //! What `weir verify` found.
 
 use serde::Serialize;
-use weir_checkpoints::Totals;
+use weir_checkpoints::{Origin, Totals};
 
 /// How many findings are named one by one.
 const NAMED: usize = 20;
@@ -25,6 +25,9 @@ pub struct Report {
     pub epoch: u64,
     /// Its attempt.
     pub attempt: u64,
+    /// The checkpoint that the job was forked from; none of a job that began with nothing. What is in the tables of that
+    /// job is not looked at.
+    pub origin: Option<Origin>,
     /// The SHA-256 of its bytes, in hex: with it, all before it are fixed too.
     pub manifest_hash: String,
     /// The number of the first manifest that is still there.
@@ -91,6 +94,8 @@ pub struct Compared {
     pub windows: u64,
     /// Windows that the job has not closed yet, or holds back until they fill a file.
     pub not_yet: u64,
+    /// Windows that were closed when the job was forked, and are in the other job's tables.
+    pub elsewhere: u64,
     /// The mean error of the estimated users, without sign, as a share.
     pub mean_user_error: f64,
     /// The largest one.

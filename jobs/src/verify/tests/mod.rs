@@ -165,6 +165,7 @@ fn manifest(sequence: u64, epoch: u64, totals: Totals, end_ms: Option<i64>) -> M
         job: "clicks".to_owned(),
         sequence: Sequence(sequence),
         previous: None,
+        origin: None,
         attempt: Attempt(1),
         owner: "test".to_owned(),
         workers: 1,
