@@ -58,9 +58,9 @@ fn a_fork_that_was_killed_is_begun_by_the_next_try_and_never_by_halves() {
         let names = Names::new("fork");
         let manifest = into.get(&names.manifest(Sequence(0))).unwrap();
         assert!(manifest.is_some() || killed.is_err(), "{calls} calls");
-        if manifest.is_some() {
+        if let Some(bytes) = manifest {
             whole += 1;
-            let first = Manifest::parse("", &manifest.unwrap()).unwrap();
+            let first = Manifest::parse("", &bytes).unwrap();
             assert!(into.get(&first.state[0].name).unwrap().is_some(), "{calls} calls: begun without its state");
         }
         let again = fork(store.as_ref(), &cut, &hash, Arc::clone(&into) as Arc<dyn Store>).unwrap();
