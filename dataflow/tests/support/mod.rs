@@ -49,7 +49,9 @@ impl Growth {
     }
 
     fn ask(&self) {
-        if self.up.load(Ordering::SeqCst) != u32::MAX && self.asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(self.each) {
+        if self.up.load(Ordering::SeqCst) != u32::MAX
+            && self.asked.fetch_add(1, Ordering::SeqCst).is_multiple_of(self.each)
+        {
             self.up.fetch_add(1, Ordering::SeqCst);
         }
     }

@@ -239,6 +239,14 @@ impl RunningJob {
         panic!("it did not end within {PATIENCE:?}\n{}", self.log());
     }
 
+    /// Waits for its end, but not for long.
+    pub fn wait_at_most(&mut self, time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time && self.child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits for its end; whether a signal ended it.
     pub fn wait_for_signal(&mut self) -> bool {
         use std::os::unix::process::ExitStatusExt;
