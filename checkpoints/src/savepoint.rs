@@ -149,17 +149,25 @@ impl Savepoints {
     /// The manifests whose state a sweep must keep: of savepoints, and of what is being taken for one. Pins that were left
     /// behind are deleted.
     pub fn pinned(&self, now_ms: i64) -> Result<Vec<Manifest>, SavepointError> {
-        loop {
+        for _ in 0..TRIES {
             if let Some(pinned) = self.look(now_ms)? {
                 return Ok(pinned);
             }
         }
+        Err(StoreError::NotFound { name: self.names.savepoints() }.into())
     }
 
     /// None where something went while this looked: a pin may have become a savepoint that was not yet listed.
     fn look(&self, now_ms: i64) -> Result<Option<Vec<Manifest>>, SavepointError> {
         let mut pinned = Vec::new();
-        for object in self.store.list(&self.names.savepoints())? {
+        // A listing is no snapshot: one that has seen neither a savepoint, which was not there yet, nor its pin, which was not
+        // there any more, is followed by one that sees the savepoint.
+        let before = self.store.list(&self.names.savepoints())?;
+        let mut listed = self.store.list(&self.names.savepoints())?;
+        listed.extend(before);
+        listed.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        listed.dedup_by(|one, other| one.name == other.name);
+        for object in listed {
             let is_pin = self.names.name_of_savepoint(&object.name).is_none();
             if is_pin && object.modified_ms < now_ms.saturating_sub(PIN_FORGOTTEN_MS) {
                 self.store.delete(&object.name)?;

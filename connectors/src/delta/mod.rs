@@ -39,6 +39,7 @@ mod live;
 mod log;
 mod read;
 mod restoring;
+mod shown;
 mod sink;
 mod stats;
 mod table;
@@ -60,6 +61,7 @@ pub use self::read::{
     ReadFigures, TableVersion, TraceError, TracedFile, TracedWindow, WindowsOf,
 };
 pub use self::restoring::Restoring;
+pub use self::shown::not_shown;
 pub use self::table::Table;
 
 /// Unix time in milliseconds, from wherever.

@@ -11,8 +11,8 @@
 //!   position. Its id does. It is kept with each position, and compared when the job starts.
 //! - While the job runs, librdkafka itself goes over to the new topic, at the old offset. So before positions are committed
 //!   the cluster is asked once more, after the last record was read: nothing of the new topic gets into a manifest.
-//!   The answer is one broker's. Should that one be behind the cluster's metadata by more than a checkpoint interval, a
-//!   checkpoint too many is written; the next question finds out, and the job stops all the same.
+//!   The answer is one broker's. Should that one not know yet of a topic that records were read from, a checkpoint too
+//!   many is written; the next question finds out, and the job stops all the same.
 //! - A broker that is just starting may not know a topic yet, so a bad answer counts only if it stands.
 //! - A question that waits in the background is over before the source is dropped: nothing uses the client after that.
 
@@ -198,7 +198,11 @@ impl Judge {
                 self.other_since = None;
                 Ok(Some(now))
             }
-            Verdict::None => Ok(None),
+            // What was said before a silence has not stood through it.
+            Verdict::None => {
+                self.other_since = self.other_since.map(|_| Instant::now());
+                Ok(None)
+            }
             Verdict::Other(error) => {
                 let since = *self.other_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= SETTLED { Err(error) } else { Ok(None) }
@@ -313,9 +317,11 @@ mod tests {
         assert!(is_same(&mut judge, topic(Some("a"))) && !judge.is_in_doubt());
         for (answer, words) in [(topic(Some("b")), "made again"), (Answer::Missing, "was deleted while it was read")] {
             assert!(!is_same(&mut judge, answer.clone()));
+            // Silence neither confirms nor denies, and nothing stands through it.
             judge.other_since = Instant::now().checked_sub(SETTLED);
-            // Silence neither confirms nor denies.
-            assert!(!is_same(&mut judge, Answer::Silent(String::new())));
+            assert!(!is_same(&mut judge, Answer::Silent(String::new())) && judge.is_in_doubt());
+            assert!(!is_same(&mut judge, answer.clone()));
+            judge.other_since = Instant::now().checked_sub(SETTLED);
             let error = judge.take(answer).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
             judge.other_since = None;

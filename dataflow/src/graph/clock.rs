@@ -9,6 +9,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
+use timely::scheduling::Activator;
 use weir_checkpoints::{Epoch, PartitionId};
 
 use crate::batch::NoOutput;
@@ -28,6 +29,8 @@ struct State {
     /// The partitions that came up, by the epoch whose reports named them.
     came_up: BTreeMap<u64, Vec<PartitionId>>,
     next: u64,
+    /// The operator that waits for what others have ended, and for agreements.
+    reader: Option<Activator>,
 }
 
 impl Timeline {
@@ -40,6 +43,7 @@ impl Timeline {
             agreed: BTreeMap::new(),
             came_up: BTreeMap::new(),
             next: first,
+            reader: None,
         })))
     }
 
@@ -65,9 +69,17 @@ impl Timeline {
         state.came_up = state.came_up.split_off(&epoch);
     }
 
+    /// Has this operator called whenever a worker has ended an epoch.
+    pub(crate) fn call(&self, reader: Activator) {
+        self.0.borrow_mut().reader = Some(reader);
+    }
+
     fn add(&self, report: EpochReport) {
         let mut state = self.0.borrow_mut();
         state.reports.entry(report.epoch).or_default().push(report);
+        if let Some(reader) = &state.reader {
+            reader.activate();
+        }
     }
 
     /// Agrees on every epoch of which all workers have reported, in order. Returns the newest agreement.

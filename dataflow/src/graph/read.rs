@@ -84,6 +84,7 @@ pub(crate) fn read<'scope>(scope: Scope<'scope, u64>, parts: ReadParts, manifest
     let mut reports = OutputBuilder::<u64, CapacityContainerBuilder<Vec<EpochReport>>>::from(reports);
     let activator = scope.activator_for(Rc::clone(&builder.operator_info().address));
     let outcome = Arc::clone(&parts.outcome);
+    parts.timeline.call(scope.activator_for(Rc::clone(&builder.operator_info().address)));
     let mut reader = Reader::new(parts, manifest, activator);
     builder.build(move |mut capabilities| {
         let first = reader.epoch;
@@ -149,6 +150,8 @@ struct Reader {
     /// All partitions had ended when the epoch before ended.
     ended_before: bool,
     idle_wait: Duration,
+    /// When the last alarm rings that was set.
+    wakes_at: Option<Instant>,
 }
 
 impl Reader {
@@ -177,6 +180,7 @@ impl Reader {
             checkpointed: Instant::now(),
             ended_before: false,
             idle_wait: IDLE_WAIT,
+            wakes_at: None,
         }
     }
 
@@ -210,9 +214,20 @@ impl Reader {
 
     /// Sleeps longer than the last time, but for no large part of an epoch.
     fn sleep(&mut self) {
-        self.activator.activate_after(self.idle_wait);
+        self.sleep_for(self.idle_wait);
         let longest = LONGEST_IDLE_WAIT.min(self.job.epoch.interval / 4).max(IDLE_WAIT);
         self.idle_wait = longest.min(self.idle_wait * 2);
+    }
+
+    /// Sleeps no longer than this. Another worker's report may have interrupted a sleep that is not over: that one will do,
+    /// if it ends first. Otherwise each interruption would leave one more alarm behind, for ever.
+    fn sleep_for(&mut self, wait: Duration) {
+        let now = Instant::now();
+        let until = now + wait;
+        if self.wakes_at.is_none_or(|at| at <= now || at > until) {
+            self.activator.activate_after(wait);
+            self.wakes_at = Some(until);
+        }
     }
 
     /// One round over the partitions. Returns the number of records visited.
@@ -303,7 +318,6 @@ impl Reader {
 
     fn step_closed(&mut self) -> Result<(), JobError> {
         let Some(agreement) = self.timeline.agreement(self.epoch) else {
-            // Soon there, or the slowest worker is asleep itself.
             self.sleep();
             return Ok(());
         };
@@ -373,7 +387,7 @@ impl Reader {
         let full =
             self.intake.archive_bytes >= self.job.checkpoint.max_archive_bytes && !self.is_committed(self.checkpoint);
         if full || !self.is_committed(self.epoch.saturating_sub(MAX_EPOCHS_IN_FLIGHT)) {
-            self.activator.activate_after(IDLE_WAIT);
+            self.sleep_for(IDLE_WAIT);
             return;
         }
         self.epoch += 1;

@@ -1,6 +1,9 @@
 //! Where a job does not begin, and what it says then.
 
+use weir_checkpoints::{FAULT_VARIABLE, FaultPoint};
+
 use crate::bench::Bench;
+use crate::tables::{both, compare, expected, windows};
 
 const SPREAD: [&str; 4] = ["--events-per-second", "10", "--start", "2025-01-15T09:40:00Z"];
 
@@ -64,4 +67,27 @@ fn there_is_nothing_to_go_on_with_behind_the_end_of_a_log() {
     bench.fails(&["run", "fork.toml", "--from", "clicks/end"], 1, &["nothing to go on with"]);
     bench.fails(&["run", "fork.toml", "--from", "clicks/99999"], 1, &["has no checkpoint 99999"]);
     bench.fails(&["run", "fork.toml", "--from", "clicks/a b"], 2, &["neither the name of a savepoint nor"]);
+}
+
+/// A job that died after it wrote a manifest, and before its tables had what that lists.
+#[test]
+fn a_fork_waits_until_the_tables_have_what_the_checkpoint_lists() {
+    let bench = Bench::new();
+    bench.generate(20_000, &SPREAD);
+    // The first three versions make the tables.
+    let mut dies = bench.command(&["run", "job.toml"]);
+    dies.env(FAULT_VARIABLE, format!("{}:4", FaultPoint::VersionWriting.name()));
+    assert_eq!(dies.output().unwrap().status.code(), None, "a signal ends it");
+    let listed = bench.newest("clicks").unwrap();
+    assert!(!listed.outputs.is_empty());
+    bench.weir(&["savepoint", "job.toml", "cut"]);
+    let fork = ["run", "fork.toml", "--from", "clicks/cut", "-D", "source.follow=false"];
+    bench.fails(&fork, 1, &["does not have what checkpoint", "Start it once"]);
+    assert!(bench.newest("fork").is_none(), "whoever is refused has begun nothing");
+
+    bench.run_until(&["run", "job.toml"], "clicks", 20_000);
+    bench.weir(&fork);
+    let of = |tables: &str, epoch| windows(&bench.path().join(tables), epoch);
+    let all = both(&of("tables", listed.epoch.0), &of("fork-tables", u64::MAX));
+    compare(&all, &expected(&bench.oracle()));
 }

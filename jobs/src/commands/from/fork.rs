@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use weir_checkpoints::{Fork, ForkError, Names, Origin, Settings, Store, check_settings, missing_part};
+use weir_checkpoints::{Fork, ForkError, Manifest, Names, Origin, Settings, Store, check_settings, missing_part};
+use weir_connectors::delta::not_shown;
 
 use super::{Cut, elsewhere, is_same_place};
 use crate::commands::open_store;
@@ -43,6 +44,7 @@ pub(super) fn begin(cut: Cut, config: &JobConfig, settings: &Settings, into: Arc
         );
     }
     refuse_tables(config)?;
+    refuse_unshown(&manifest)?;
     if let Some(part) = missing_part(store.as_ref(), &Names::new(&manifest.job), &manifest)? {
         return Err(ForkError::PartGone { sequence: manifest.sequence, part }.into());
     }
@@ -58,6 +60,20 @@ pub(super) fn begin(cut: Cut, config: &JobConfig, settings: &Settings, into: Arc
         epoch = manifest.epoch.0,
         "a fork begins with the state of that checkpoint"
     );
+    Ok(())
+}
+
+/// Nobody but the origin itself can show what its checkpoint lists, and a fork takes that for shown.
+fn refuse_unshown(manifest: &Manifest) -> Result<()> {
+    let Some(url) = manifest.settings.get(TABLES) else { return Ok(()) };
+    if let Some(table) = not_shown(&open_store(url)?, manifest)? {
+        bail!(
+            "table {table} under {url} does not have what checkpoint {} of job {} lists: the job died before it was shown. \
+             Start it once, and fork it then",
+            manifest.sequence,
+            manifest.job
+        );
+    }
     Ok(())
 }
 
