@@ -48,6 +48,8 @@ impl KafkaClicks {
     pub fn new(config: &KafkaConfig) -> Result<Self, ProduceError> {
         let location = config.location(&config.topic);
         let client = config.client(&[
+            // A record whose acknowledgement is lost is not written twice: what is generated has a known right answer.
+            ("enable.idempotence", "true"),
             ("acks", "all"),
             ("linger.ms", "5"),
             ("batch.size", "1000000"),

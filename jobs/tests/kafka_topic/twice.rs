@@ -21,7 +21,12 @@ fn records_delivered_twice_count_once() {
     job.wait_for(&mut running, "read half", |manifest| manifest.totals().read > records);
     running.kill();
     let mut running = job.start(2);
-    job.wait_for(&mut running, "read to the end", |manifest| manifest.totals().read == 2 * records);
+    // The watermark follows once every partition was read to its end.
+    job.wait_for(&mut running, "read to the end", |manifest| {
+        let slowest_ms = manifest.partitions.values().filter_map(|cut| cut.max_event_time_ms).min();
+        let closed_ms = manifest.closed_until_ms.zip(slowest_ms).map(|(closed, slowest)| slowest - closed);
+        manifest.totals().read == 2 * records && closed_ms.is_some_and(|open| open < 12 * 60_000)
+    });
     running.terminate();
 
     let text = std::fs::read_to_string(job.oracle()).unwrap();
