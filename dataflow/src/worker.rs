@@ -16,7 +16,7 @@ use crate::dedup::SeenClicks;
 use crate::graph::clock::{Timeline, clock};
 use crate::graph::commit::{Commits, commit_checkpoints};
 use crate::graph::dedup::dedup;
-use crate::graph::read::{ReadParts, read};
+use crate::graph::read::{ReadParts, SharedSource, read};
 use crate::graph::seal::{Sealer, seal_checkpoints};
 use crate::graph::window::{WindowParts, window};
 use crate::job::Outcome;
@@ -63,13 +63,14 @@ fn try_work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) -> Resu
     }
     let place = place(worker, &manifest);
     let partitions = Partitions::new(partitions, place.worker, place.workers);
-    let probe = build(worker, job, outcome, &manifest, partitions, commits)?;
+    let (probe, source) = build(worker, job, outcome, &manifest, partitions, commits)?;
     job.metrics.set_ready();
     while !probe.done() && !outcome.failed() {
         worker.step_or_park(Some(PARK));
         // The probe stands behind the commits.
         job.hot.commit_before(probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(u64::MAX)));
     }
+    drop(source);
     Ok(())
 }
 
@@ -116,7 +117,7 @@ fn build(
     manifest: &Manifest,
     partitions: Partitions,
     commits: Option<Commits>,
-) -> Result<ProbeHandle<u64>, JobError> {
+) -> Result<(ProbeHandle<u64>, SharedSource), JobError> {
     let place = place(worker, manifest);
     let context = WorkerContext { worker: place.worker, workers: place.workers, attempt: place.attempt };
     let timeline = Timeline::new(EventClock::resume(job.time, manifest), worker.peers(), place.first_epoch);
@@ -134,7 +135,7 @@ fn build(
     let click_sinks = sinks_of(&[RowKind::Archive, RowKind::Late, RowKind::DeadLetter])?;
     let window_sinks = sinks_of(&[RowKind::Window, RowKind::Provisional])?;
     let assigned = partitions.assigned(job.source.topic(), manifest)?;
-    let source = job.source.open(&assigned)?;
+    let source = Rc::new(RefCell::new(job.source.open(&assigned)?));
     FaultPoint::SourceOpened.pass();
 
     let probe = ProbeHandle::new();
@@ -142,7 +143,7 @@ fn build(
     worker.dataflow_named("weir", |scope| {
         let parts = ReadParts {
             job: Arc::clone(job),
-            source,
+            source: Rc::clone(&source),
             partitions,
             assigned: assigned.into_iter().map(|(id, _)| id).collect(),
             sinks: click_sinks,
@@ -169,7 +170,7 @@ fn build(
         let reports = seal_checkpoints(checkpoints, sealer, place, Arc::clone(outcome));
         commit_checkpoints(reports, commits, Arc::clone(outcome)).probe_with(&probe);
     });
-    Ok(probe)
+    Ok((probe, source))
 }
 
 fn place(worker: &Worker, manifest: &Manifest) -> Place {

@@ -13,6 +13,7 @@ use weir_dataflow::{Source, SourceError, SourceFactory};
 
 use super::bounds::Bounds;
 use super::health::{Health, is_passing};
+use super::look::TopicNow;
 use super::source::{KafkaSource, LIVE_FOR, Partition, SERVE_EVENTS, SERVE_INTERVAL, kafka_id, signed, unsigned};
 use super::watch::{TopicWatch, first_look, made_again, no_such_topic};
 use super::{KafkaConfig, KafkaConfigError};
@@ -86,6 +87,23 @@ impl KafkaSourceFactory {
                 bounds.check(&self.config, partition, next)?;
                 Ok(next)
             }
+        }
+    }
+
+    /// The topic as the cluster describes it. A cluster that gives records and does not describe its topics, or not now, is
+    /// read all the same: the topic is taken for the one that the positions are in.
+    fn look(
+        &self,
+        consumer: &Arc<BaseConsumer<Health>>,
+        assigned: &[(PartitionId, Option<Position>)],
+    ) -> Result<TopicNow, SourceError> {
+        match first_look(consumer, &self.config, ANSWER_TIMEOUT) {
+            Err(SourceError::Unreadable { reason, .. }) => {
+                tracing::warn!(topic = self.config.topic, "{reason}; the topic is read all the same");
+                let id = assigned.iter().find_map(|(_, stored)| topic_id_of(stored.as_ref()?)).map(str::to_owned);
+                Ok(TopicNow { id, partitions: assigned.iter().map(|(partition, _)| *partition).collect() })
+            }
+            described => described,
         }
     }
 
@@ -170,7 +188,7 @@ impl SourceFactory for KafkaSourceFactory {
     fn open(&self, assigned: &[(PartitionId, Option<Position>)]) -> Result<Box<dyn Source>, SourceError> {
         let client = self.config.consumer();
         let consumer = Arc::new(self.client(&client)?);
-        let topic = first_look(&consumer, &self.config, ANSWER_TIMEOUT)?;
+        let topic = self.look(&consumer, assigned)?;
         let mut partitions = BTreeMap::new();
         let mut assignment = TopicPartitionList::with_capacity(assigned.len());
         for (partition, stored) in assigned {

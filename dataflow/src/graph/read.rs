@@ -14,6 +14,7 @@
 //! Whatever happens, the operator keeps its capabilities until the last epoch is agreed on: a dropped capability looks like
 //! the end of the input.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,10 +56,14 @@ const LONGEST_IDLE_WAIT: Duration = Duration::from_millis(50);
 /// How many epochs may end after one whose checkpoint is being committed; then reading waits.
 const MAX_EPOCHS_IN_FLIGHT: u64 = 120;
 
+/// A worker's source. It is read here and outlives the operator: the last checkpoint may have to ask it once more when
+/// there is nothing left to read.
+pub(crate) type SharedSource = Rc<RefCell<Box<dyn Source>>>;
+
 /// What the operator works on.
 pub(crate) struct ReadParts {
     pub(crate) job: Arc<Job>,
-    pub(crate) source: Box<dyn Source>,
+    pub(crate) source: SharedSource,
     pub(crate) partitions: Partitions,
     /// Of these, what the source was opened with.
     pub(crate) assigned: Vec<PartitionId>,
@@ -130,7 +135,7 @@ enum Phase {
 
 struct Reader {
     job: Arc<Job>,
-    source: Box<dyn Source>,
+    source: SharedSource,
     partitions: Partitions,
     intake: Intake,
     place: Place,
@@ -158,8 +163,10 @@ impl Reader {
     fn new(parts: ReadParts, manifest: &Manifest, activator: Activator) -> Self {
         let ReadParts { job, source, partitions, assigned, sinks, place, timeline, sealer, probe, .. } = parts;
         job.metrics.set_partitions(partitions.len());
-        let lanes =
-            assigned.into_iter().map(|id| Lane::resume(id, manifest, source.position(id).next_offset)).collect();
+        let lanes = assigned
+            .into_iter()
+            .map(|id| Lane::resume(id, manifest, source.borrow().position(id).next_offset))
+            .collect();
         let intake = Intake::new(&job, place, sinks, lanes, manifest.closed_until_ms);
         Self {
             job,
@@ -256,7 +263,7 @@ impl Reader {
         let Some(partition) = self.intake.readable(lane, limit_ms) else { return Ok(0) };
         self.intake.turn_to(lane);
         let intake = &mut self.intake;
-        let polled = self.source.poll(partition, POLL_RECORDS, &mut |record| intake.take(&record))?;
+        let polled = self.source.borrow_mut().poll(partition, POLL_RECORDS, &mut |record| intake.take(&record))?;
         intake.check()?;
         Ok(match polled {
             Polled::Records(visited) => {
@@ -292,7 +299,7 @@ impl Reader {
     fn report(&mut self) -> Result<EpochReport, JobError> {
         self.ended_before = self.intake.all_ended();
         FaultPoint::EpochReported.pass();
-        let now = self.source.partitions_now()?.unwrap_or_default();
+        let now = self.source.borrow_mut().partitions_now()?.unwrap_or_default();
         Ok(EpochReport {
             epoch: self.epoch,
             partitions: self.intake.partition_reports(),
@@ -344,8 +351,8 @@ impl Reader {
         }
         let mine = self.partitions.grow(came_up);
         for &partition in &mine {
-            self.source.add(partition)?;
-            self.intake.lanes.push(Lane::new(partition, self.source.position(partition).next_offset));
+            self.source.borrow_mut().add(partition)?;
+            self.intake.lanes.push(Lane::new(partition, self.source.borrow().position(partition).next_offset));
             let (worker, topic) = (self.place.worker.0, self.job.source.topic());
             tracing::info!(
                 topic,
@@ -361,15 +368,19 @@ impl Reader {
     }
 
     fn checkpoint(&mut self, agreement: &Agreement) -> Result<(), JobError> {
-        let offsets =
-            self.intake.lanes.iter().map(|lane| (lane.id, lane.from, self.source.position(lane.id).next_offset));
+        let offsets = self
+            .intake
+            .lanes
+            .iter()
+            .map(|lane| (lane.id, lane.from, self.source.borrow().position(lane.id).next_offset));
         let cut = Cut { epoch: agreement.end.epoch, last: agreement.end.ended, offsets: offsets.collect() };
         let mut read = BTreeMap::new();
         for lane in &mut self.intake.lanes {
-            read.insert(lane.id, lane.cut(self.source.position(lane.id)));
+            read.insert(lane.id, lane.cut(self.source.borrow().position(lane.id)));
         }
         let mut work = self.intake.stage(&cut, &self.sealer)?;
-        if let Some(confirm) = self.source.confirm() {
+        let confirm = self.source.borrow_mut().confirm();
+        if let Some(confirm) = confirm {
             work.push(Box::new(move || confirm().map(|()| Produced::default()).map_err(JobError::from)));
         }
         self.sealer.add(Stage::Read, agreement, Piece { read, work, ..Piece::default() });
@@ -400,7 +411,7 @@ impl Reader {
         let metrics = &self.job.metrics;
         metrics.add_read(&self.intake.take_figures());
         for lane in &self.intake.lanes {
-            metrics.set_lag(lane.id, self.source.lag(lane.id));
+            metrics.set_lag(lane.id, self.source.borrow().lag(lane.id));
         }
     }
 }
