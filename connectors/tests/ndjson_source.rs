@@ -350,7 +350,10 @@ fn a_gap_between_segments_is_an_error() {
         }
     };
     assert_eq!(given, [0]);
-    assert!(error.to_string().contains("offsets 4 to 8 are missing: the job must go on at 4, and the log now starts at 9"), "{error}");
+    assert!(
+        error.to_string().contains("offsets 4 to 8 are missing: the job must go on at 4, and the log now starts at 9"),
+        "{error}"
+    );
 }
 
 #[test]
