@@ -1,7 +1,7 @@
 //! Killed while a savepoint is taken, or while a fork begins: there is a whole one, or none.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,9 +32,12 @@ fn a_savepoint_that_was_killed_is_whole_or_not_there_while_the_job_goes_on() {
     let mut running = bench.start(&[["run", "job.toml"].as_slice(), &fast].concat());
     bench.wait_for(&mut running, "clicks", |newest| newest.totals().read > 0);
     let random = &mut StdRng::seed_from_u64(SEED);
+    let began = Instant::now();
+    bench.weir(&["savepoint", "job.toml", "undisturbed"]);
+    let takes = began.elapsed();
     let mut killed = 0;
     for number in 0..80 {
-        let time = Duration::from_micros(random.random_range(1_000..25_000));
+        let time = random.random_range(takes / 10..takes * 2);
         killed += u32::from(kill_after(&bench, &["savepoint", "job.toml", &format!("s{number}")], time));
         if number % 8 == 0 {
             bench.generate(2_000, &SPREAD[..2]);
