@@ -18,6 +18,8 @@
 //! large, one escape                     493      703.5      733.7
 //! small                                 228       64.4      291.6
 //! ```
+//!
+//! A nested object costs what its members do: on another, busier machine 216 ns beside 201 ns for the flat record.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -166,7 +166,9 @@ fn expect(output: &Output, what: &str) {
 /// A job that has a checkpoint dies at the point, dies there again on its way back or later, and then ends.
 fn check(job: &Job<'_>, point: FaultPoint) {
     let (name, workers) = (point.name(), 1 + point as u64 % 3);
-    assert!(job.dies("committed:2", workers), "{name}: the job ended before its second checkpoint");
+    // One worker reads about a thousand records in an epoch, and waits when it is 120 epochs ahead of what is committed. So
+    // however slow the disk is, there is more behind the first checkpoint.
+    assert!(job.dies("committed:1", 1), "{name}: the job ended with its first checkpoint");
     let mut deaths = 0;
     for pass in [1, 1, 2, 7] {
         let died = job.dies(&format!("{name}:{pass}"), workers);

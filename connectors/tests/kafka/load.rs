@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::Message;
 use rdkafka::message::Headers;
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use weir_connectors::kafka::{KafkaConfig, KafkaLog, KafkaLogConfig};
 use weir_connectors::log::{Group, Log, LogError, Settled};
 
 use super::PATIENCE;
+use super::to_the_end::read_to_the_end;
 
 /// A log of a topic, with the settings that most tests want.
 pub(crate) fn open(kafka: &KafkaConfig, delivery_timeout: Duration) -> KafkaLog {
@@ -128,40 +127,20 @@ pub(crate) struct Found {
 
 /// Reads a topic from its start to its present end.
 pub(crate) fn read_back(kafka: &KafkaConfig) -> Vec<Found> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &kafka.brokers)
-        .set("group.id", "read-back")
-        .set("enable.partition.eof", "true")
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
-    let metadata = consumer.fetch_metadata(Some(&kafka.topic), PATIENCE).unwrap();
-    let mut assigned = TopicPartitionList::new();
-    let mut open = BTreeSet::new();
-    for partition in metadata.topics()[0].partitions() {
-        assigned.add_partition_offset(&kafka.topic, partition.id(), Offset::Beginning).unwrap();
-        open.insert(partition.id());
-    }
-    consumer.assign(&assigned).unwrap();
     let mut found = Vec::new();
-    while !open.is_empty() {
-        match consumer.poll(PATIENCE).expect("the topic can be read") {
-            Ok(record) => found.push(Found {
-                partition: record.partition(),
-                key: String::from_utf8(record.key().unwrap().to_vec()).unwrap(),
-                value: record.payload().unwrap().to_vec(),
-                headers: record
-                    .headers()
-                    .into_iter()
-                    .flat_map(|headers| headers.iter())
-                    .map(|header| (header.key.to_owned(), String::from_utf8(header.value.unwrap().to_vec()).unwrap()))
-                    .collect(),
-            }),
-            Err(KafkaError::PartitionEOF(partition)) => drop(open.remove(&partition)),
-            // Brokers may just be coming back.
-            Err(_) => {}
-        }
-    }
+    read_to_the_end(&kafka.brokers, &kafka.topic, |record| {
+        found.push(Found {
+            partition: record.partition(),
+            key: String::from_utf8(record.key().unwrap().to_vec()).unwrap(),
+            value: record.payload().unwrap().to_vec(),
+            headers: record
+                .headers()
+                .into_iter()
+                .flat_map(|headers| headers.iter())
+                .map(|header| (header.key.to_owned(), String::from_utf8(header.value.unwrap().to_vec()).unwrap()))
+                .collect(),
+        });
+    });
     found
 }
 

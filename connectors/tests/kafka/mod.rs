@@ -3,10 +3,11 @@
 
 pub(crate) mod load;
 pub(crate) mod own;
+pub(crate) mod patience;
+pub(crate) mod to_the_end;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -15,8 +16,7 @@ use weir_checkpoints::{PartitionId, Position};
 use weir_connectors::kafka::{KafkaClicks, KafkaConfig, KafkaSourceFactory, KafkaTopics, TopicSpec};
 use weir_dataflow::{Polled, Source, SourceFactory};
 
-/// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) use patience::{PATIENCE, await_until};
 
 /// The brokers to test against.
 pub(crate) fn brokers() -> String {
@@ -141,15 +141,6 @@ pub(crate) fn read_to_end(source: &mut dyn Source, partitions: u32) -> Vec<Seen>
         ended.iter().all(|ended| *ended)
     });
     seen
-}
-
-/// Calls `done` until it says so.
-pub(crate) fn await_until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Values that differ in contents and length.

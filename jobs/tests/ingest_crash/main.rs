@@ -38,21 +38,12 @@ mod zone;
 mod cluster;
 #[path = "../../../connectors/tests/kafka/own.rs"]
 mod own;
+#[path = "../../../connectors/tests/kafka/patience.rs"]
+mod patience;
+#[path = "../../../connectors/tests/kafka/to_the_end.rs"]
+mod to_the_end;
 
-use std::time::{Duration, Instant};
-
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Calls `done` until it says so.
-#[track_caller]
-fn await_until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use patience::{PATIENCE, await_until};
 
 fn now_ms() -> i64 {
     std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64

@@ -1,16 +1,14 @@
 //! The log as anybody could read it: nothing of ours but the format.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::Message;
 use serde_json::Value;
 
-use crate::PATIENCE;
 use crate::posts::Sent;
+use crate::to_the_end::read_to_the_end;
 
 /// What is in a log.
 #[derive(Debug, Default)]
@@ -32,35 +30,12 @@ impl Found {
 
 /// Reads a topic from its start to its present end.
 pub fn topic(brokers: &str, topic: &str) -> Found {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "read-back")
-        .set("enable.partition.eof", "true")
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-    let mut assigned = TopicPartitionList::new();
-    let mut open = BTreeSet::new();
-    for partition in metadata.topics()[0].partitions() {
-        assigned.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
-        open.insert(partition.id());
-    }
-    assert!(!open.is_empty(), "{topic} has partitions");
-    consumer.assign(&assigned).unwrap();
     let mut found = Found::default();
-    while !open.is_empty() {
-        match consumer.poll(PATIENCE).expect("the topic can be read") {
-            Ok(record) => {
-                let click: Value = serde_json::from_slice(record.payload().unwrap()).unwrap();
-                assert_eq!(record.key(), click["ad_id"].as_str().map(str::as_bytes), "{click}");
-                found.add(&click);
-            }
-            Err(KafkaError::PartitionEOF(partition)) => drop(open.remove(&partition)),
-            // Brokers may just be coming back.
-            Err(_) => {}
-        }
-    }
+    read_to_the_end(brokers, topic, |record| {
+        let click: Value = serde_json::from_slice(record.payload().unwrap()).unwrap();
+        assert_eq!(record.key(), click["ad_id"].as_str().map(str::as_bytes), "{click}");
+        found.add(&click);
+    });
     found
 }
 

@@ -20,20 +20,11 @@ mod cluster;
 #[path = "../../../connectors/tests/kafka/own.rs"]
 #[allow(dead_code, reason = "of these tests none is behind a network that fails")]
 mod own;
+#[path = "../../../connectors/tests/kafka/patience.rs"]
+mod patience;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../../../connectors/tests/kafka/to_the_end.rs"]
+mod to_the_end;
 
-use std::time::{Duration, Instant};
-
-/// How long anything may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Calls `done` until it says so.
-#[track_caller]
-fn await_until(what: &str, mut done: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+use patience::{PATIENCE, await_until};

@@ -1,17 +1,16 @@
 //! A generated stream, to be written into a job's topic as a test wants it: when, where to, and how often. Where a record
 //! goes is of no consequence for the counts.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message};
 
 use crate::support::TestJob;
+use crate::to_the_end::read_to_the_end;
 use crate::{PATIENCE, await_until};
 
 /// A record of the stream.
@@ -78,35 +77,14 @@ pub(crate) fn grow(job: &TestJob, partitions: u32) {
     });
 }
 
-/// Reads a topic from its start to its present end.
 fn read(brokers: &str, topic: &str) -> Vec<Generated> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "generated")
-        .set("enable.partition.eof", "true")
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-    let mut assigned = TopicPartitionList::new();
-    let mut open = BTreeSet::new();
-    for partition in metadata.topics()[0].partitions() {
-        assigned.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
-        open.insert(partition.id());
-    }
-    consumer.assign(&assigned).unwrap();
     let mut records = Vec::new();
-    while !open.is_empty() {
-        match consumer.poll(PATIENCE).expect("the topic can be read") {
-            Ok(record) => records.push(Generated {
-                key: record.key().unwrap_or_default().to_vec(),
-                payload: record.payload().map(<[u8]>::to_vec),
-                time_ms: record.timestamp().to_millis().unwrap(),
-            }),
-            Err(KafkaError::PartitionEOF(partition)) => drop(open.remove(&partition)),
-            // Brokers may just be coming back.
-            Err(_) => {}
-        }
-    }
+    read_to_the_end(brokers, topic, |record| {
+        records.push(Generated {
+            key: record.key().unwrap_or_default().to_vec(),
+            payload: record.payload().map(<[u8]>::to_vec),
+            time_ms: record.timestamp().to_millis().unwrap(),
+        });
+    });
     records
 }

@@ -12,7 +12,7 @@ fn records_delivered_twice_count_once() {
         "--clicks 20000 --events-per-second 10 --ads 60 --users 2000 --bytes 300 --duplicates 0.03 --poison 0.005";
     let stream = generate(&job, options);
     // The second copies of a part follow all of its first ones, into other partitions.
-    for part in stream.chunks(400) {
+    for part in stream.chunks(2_000) {
         write(&job, part, 0..4);
         write(&job, part, [2, 3, 0, 1]);
     }
