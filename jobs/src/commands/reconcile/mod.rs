@@ -57,6 +57,10 @@ pub(crate) struct ReconcileArgs {
     /// Counts users one by one, instead of estimating them
     #[arg(long)]
     exact_users: bool,
+    /// Counts the archive anew, even if nothing has changed since, or traffic is to be taken out that the day's index knows:
+    /// nothing is written if it comes to the same
+    #[arg(long, conflicts_with_all = ["watch", "what_if"])]
+    recount: bool,
     /// About how much memory the copies of clicks may take, in MiB; a larger day is read in several passes
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..))]
     memory: u64,
@@ -121,6 +125,7 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
         exclude: args.exclude.iter().map(|path| list(path)).collect::<Result<_, Failure>>()?,
         include: args.include.clone(),
         exact_users: args.exact_users,
+        anew: args.recount,
     };
     let Some(Dates(first, last)) = args.date else { return Ok(()) };
     let mut reports = Vec::new();
@@ -177,6 +182,7 @@ pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64, layout: Layout) 
         time: config.time,
         clickhouse: config.clickhouse.clone(),
         margin_ms: i64::try_from(config.billing.margin_ms).unwrap_or(i64::MAX),
+        index: config.billing.index,
         workers: config.workers as usize,
         layout,
         memory_bytes,
