@@ -23,6 +23,7 @@
 //! - Memory is bounded by passes over ranges of click keys: each pass reads the archive again, and keeps its share. The
 //!   time that is tracked is the round: a sixty-fourth of the keys for each worker, sorted, walked and gone before the next.
 
+mod epochs;
 mod index;
 mod input;
 mod merkle;
@@ -42,6 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use timely::dataflow::operators::{Concatenate, Probe};
 
+pub use self::epochs::{Mistake, WrongEpoch, wrong_epochs};
 pub use self::index::{DayIndex, IndexError, IndexTo};
 pub use self::input::{Archive, ArchiveError, ArchiveFactory, ArchiveRow, ArchivedClick, StreamedWindow};
 pub use self::merkle::{AdProof, Branch, ProofError};

@@ -22,6 +22,7 @@ mod calendar;
 mod clickhouse;
 mod complete;
 mod exclude;
+mod exclude_from;
 mod index;
 mod ledger;
 mod proof;
@@ -48,14 +49,14 @@ use weir_connectors::delta::{
 };
 use weir_dataflow::Layout;
 use weir_dataflow::reconcile::{
-    AdDay, ArchiveFactory, BilledWindow, DayCount, IndexTo, Recount, RecountProgress, SHARDS, recount,
+    AdDay, ArchiveFactory, BilledWindow, DayCount, IndexTo, Recount, RecountProgress, SHARDS, WrongEpoch, recount,
 };
 
 pub use self::calendar::{LocalDay, date_at};
 pub use self::clickhouse::DaysToClickHouse;
 pub use self::exclude::{ExclusionList, Exclusions};
 pub use self::proof::DayProof;
-pub use self::report::{CorrectionSum, DayReport, DayStatus, WrongWindow};
+pub use self::report::{CorrectionSum, DayReport, DayStatus, SuspectEpoch, WrongWindow};
 pub use self::what_if::{AdWhatIf, OtherTime, WhatIf};
 use crate::config::TimeConfig;
 use crate::verify::coverage;
@@ -114,6 +115,7 @@ struct Counted {
     count: DayCount,
     windows: Vec<BilledWindow>,
     index: Option<IndexOfDay>,
+    wrong_epochs: Vec<WrongEpoch>,
 }
 
 /// All that a recount of a day starts from.
@@ -168,14 +170,16 @@ impl Reconciler {
         let before = self.before(&found.record)?;
         if let Some((count, windows)) = self.restate(&found, &before)? {
             let index = found.record.newest().and_then(|newest| newest.index.clone());
-            return self.write(&names, found, &before, Counted { count, windows, index });
+            let counted = Counted { count, windows, index, wrong_epochs: Vec::new() };
+            return self.write(&names, found, &before, counted);
         }
         let index_to = self.index_to(&names, &found);
         let count = lead.count(&found, index_to.clone())?;
         let windows = self.windows(&found, &count)?;
         let index = index_to.zip(count.index.as_ref()).map(|(to, index)| self.keep_index(&found, &to, index));
         let index = index.transpose()?;
-        self.write(&names, found, &before, Counted { count, windows, index })
+        let wrong_epochs = self.wrong_epochs(&found, &count)?;
+        self.write(&names, found, &before, Counted { count, windows, index, wrong_epochs })
     }
 
     /// A day that is open, or closed with more on its way to it. What was asked for is not done then, and that is said.
@@ -316,7 +320,7 @@ impl Reconciler {
 
     /// Writes a revision, unless it says nothing new.
     fn write(&self, names: &Names, mut found: Found, before: &Before, counted: Counted) -> Result<DayReport> {
-        let Counted { count, windows, index } = counted;
+        let Counted { count, windows, index, wrong_epochs } = counted;
         let ledger = Ledger::of(&count.ads, before)?;
         if ledger.is_nothing_new(before) && found.asks_for_the_same() {
             self.checkpoints.put(&names.day_checked(&found.day.text()), found.checked().into_bytes())?;
@@ -372,7 +376,7 @@ impl Reconciler {
         found.record.publish(self.checkpoints.as_ref(), names, record)?;
         self.finish_last(&found.record)?;
         self.sweep_indexes(names, &found);
-        Ok(DayReport::written(&self.job, &found.day, &found.record, &ledger.entries, &count.ads))
+        Ok(DayReport::written(&self.job, &found.day, &found.record, &ledger.entries, &count.ads, &wrong_epochs))
     }
 
     /// What was written before.
