@@ -49,8 +49,16 @@ impl Reconciler {
     pub(super) fn drop_index(&self, found: &Found, index: Option<&IndexOfDay>) {
         let named = found.record.newest().and_then(|newest| newest.index.as_ref());
         let Some(index) = index.filter(|index| Some(*index) != named) else { return };
-        let Some(folder) = index.name.strip_suffix(DAY) else { return };
-        for object in self.checkpoints.list(folder).unwrap_or_default() {
+        self.drop_folder(index.name.strip_suffix(DAY));
+    }
+
+    /// Removes what a recount that has failed has left.
+    pub(super) fn drop_segments(&self, to: Option<&IndexTo>) {
+        self.drop_folder(to.map(|to| to.prefix.as_str()));
+    }
+
+    fn drop_folder(&self, folder: Option<&str>) {
+        for object in folder.into_iter().flat_map(|folder| self.checkpoints.list(folder).unwrap_or_default()) {
             self.delete(&object.name);
         }
     }

@@ -174,7 +174,7 @@ impl Reconciler {
             return self.write(&names, found, &before, counted);
         }
         let index_to = self.index_to(&names, &found);
-        let count = lead.count(&found, index_to.clone())?;
+        let count = lead.count(&found, index_to.clone()).inspect_err(|_| self.drop_segments(index_to.as_ref()))?;
         let windows = self.windows(&found, &count)?;
         let index = index_to.zip(count.index.as_ref()).map(|(to, index)| self.keep_index(&found, &to, index));
         let index = index.transpose()?;
