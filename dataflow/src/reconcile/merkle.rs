@@ -153,7 +153,9 @@ pub(super) fn ad_leaf(key: (u64, u64), clicks: u64, root: &Hash) -> Hash {
 }
 
 pub(super) fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |number: u8| DIGITS.get(usize::from(number & 15)).copied().unwrap_or_default();
+    hash.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 fn branch(bit: u32, left: &Hash, right: &Hash) -> Hash {
@@ -181,12 +183,12 @@ fn climb(key: (u64, u64), leaf: Hash, way: &[Branch]) -> Result<Hash, ProofError
 pub(super) fn from_hex(text: &str) -> Result<Hash, ProofError> {
     let none = || ProofError::NoHash(text.to_owned());
     let mut hash = Hash::default();
-    // Numbers are read with a sign too, which would give one hash several forms.
     if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Err(none());
     }
-    for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
-        *byte = text.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or_else(none)?;
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
+    for (byte, [high, low]) in hash.iter_mut().zip(text.as_bytes().as_chunks::<2>().0) {
+        *byte = digit(*high) << 4 | digit(*low);
     }
     Ok(hash)
 }

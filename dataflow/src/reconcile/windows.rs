@@ -4,8 +4,10 @@
 //! identity of a click: what is left of the rows are the billed clicks. Both counts are compared, see
 //! [`BilledWindows::count`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
+
+use hashbrown::{HashMap, HashSet};
 
 use super::{AdDay, ArchiveFactory, ArchiveRow, ArchivedClick, RecountError, StreamedWindow};
 use crate::{Coupon, UserSketch, Window};

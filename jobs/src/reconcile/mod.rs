@@ -34,6 +34,7 @@ mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -337,11 +338,7 @@ impl Reconciler {
             run: &run,
             manifest_hash: &found.manifest_hash,
         };
-        let mut outputs = vec![files.billed(&ledger.billed)?];
-        if !ledger.entries.is_empty() {
-            outputs.push(files.corrected(&ledger.entries)?);
-        }
-        outputs.extend(files.windows(&windows, found.manifest.epoch.0)?);
+        let outputs = write_files(&files, &ledger, &windows, found.manifest.epoch.0)?;
         for list in &found.lists {
             list.keep(self.checkpoints.as_ref(), &names.days())?;
         }
@@ -425,6 +422,23 @@ fn counted_from(archive: DayArchive, lists: &[ExclusionList], for_index: bool) -
     }
     let excluded: Excluded = Arc::new(move |click| exclusions.matches(click));
     Ok(Arc::new(archive.excluding(excluded)))
+}
+
+/// Writes the files of a revision, each on a thread of its own.
+fn write_files(files: &DayFiles<'_>, ledger: &Ledger, windows: &[BilledWindow], epoch: u64) -> Result<Vec<OutputPart>> {
+    thread::scope(|scope| {
+        let corrected =
+            scope.spawn(|| (!ledger.entries.is_empty()).then(|| files.corrected(&ledger.entries)).transpose());
+        let windows = scope.spawn(|| files.windows(windows, epoch));
+        let mut outputs = vec![files.billed(&ledger.billed)?];
+        outputs.extend(joined(corrected)?);
+        outputs.extend(joined(windows)?);
+        Ok(outputs)
+    })
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn of_table(record: &DayRecord, table: BillingTable) -> Vec<OutputPart> {

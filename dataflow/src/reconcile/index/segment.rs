@@ -12,10 +12,10 @@
 //! All numbers are little-endian. A user is the hash that its coupon is made of. A minute is counted from the day's start; a row outside of
 //! the day has [`ELSEWHERE`]. Region 0 is none, the others are counted from 1. A kind of address is its length.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hashbrown::HashMap;
 use weir_checkpoints::Store;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -135,12 +135,12 @@ pub(in crate::reconcile) struct Segment<'a> {
     info: &'a SegmentInfo,
     footer: Footer,
     /// What was read, where it is to be kept.
-    columns: Option<Mutex<HashMap<Column, Arc<[u8]>>>>,
+    columns: Option<Mutex<HashMap<Column, Arc<Vec<u8>>>>>,
 }
 
 /// A column in memory.
 #[derive(Debug, Clone)]
-pub(in crate::reconcile) struct Values(Arc<[u8]>);
+pub(in crate::reconcile) struct Values(Arc<Vec<u8>>);
 
 impl<'a> Segment<'a> {
     /// Reads the footer. With `keep`, columns stay in memory once they are read.
@@ -189,7 +189,7 @@ impl<'a> Segment<'a> {
         if xxh3_128(&bytes) != place.hash {
             return Err(damaged(format!("was changed: column {column:?} is another one")));
         }
-        let values: Arc<[u8]> = bytes.into();
+        let values = Arc::new(bytes);
         if let Some(columns) = &self.columns {
             columns.lock().unwrap_or_else(PoisonError::into_inner).insert(column, Arc::clone(&values));
         }

@@ -10,7 +10,7 @@ use super::segment::{Column, ELSEWHERE, Footer, Place, Run};
 use super::{IndexError, IndexTo, SegmentInfo};
 
 /// Rows of a segment, at most.
-const SEGMENT_ROWS: u32 = 1 << 20;
+const SEGMENT_ROWS: u32 = 1 << 18;
 
 /// Regions of a segment, at most.
 const SEGMENT_REGIONS: usize = 255;

@@ -1,7 +1,8 @@
 //! What the rows of a segment add to the ads of a plan.
 
-use std::collections::HashMap;
 use std::ops::Range;
+
+use hashbrown::HashMap;
 
 use super::super::index::{Column, ELSEWHERE, IndexError, Segment, Values};
 use super::super::walk::Key;
@@ -31,16 +32,8 @@ struct Minute {
     users: Vec<Coupon>,
 }
 
-impl Gathered {
-    /// Puts together what was found in the segments.
-    pub(super) fn by_ad(segments: Vec<HashMap<u64, Self>>) -> HashMap<u64, Vec<Self>> {
-        let mut by_ad: HashMap<u64, Vec<Self>> = HashMap::new();
-        for (ad, gathered) in segments.into_iter().flatten() {
-            by_ad.entry(ad).or_default().push(gathered);
-        }
-        by_ad
-    }
-}
+/// What a thread has found.
+pub(super) type GatheredByAd = HashMap<u64, Gathered>;
 
 impl Plan<'_> {
     /// Goes through the rows of the ads in which something changes.
@@ -48,8 +41,8 @@ impl Plan<'_> {
         &self,
         segment: &Segment<'_>,
         matches: &[Match],
-    ) -> Result<HashMap<u64, Gathered>, IndexError> {
-        let mut by_ad: HashMap<u64, Gathered> = HashMap::new();
+        by_ad: &mut GatheredByAd,
+    ) -> Result<(), IndexError> {
         let mut columns = None;
         for (ad, rows) in segment.runs() {
             let Some(plan) = self.ads.get(&ad) else { continue };
@@ -61,7 +54,7 @@ impl Plan<'_> {
             let from = matches.partition_point(|found| (found.row as usize) < rows.start);
             self.gather_run(plan, columns, rows, matches.get(from..).unwrap_or_default(), gathered);
         }
-        Ok(by_ad)
+        Ok(())
     }
 
     fn gather_run(

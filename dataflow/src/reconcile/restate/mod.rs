@@ -22,7 +22,6 @@ mod settle;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -34,8 +33,8 @@ use super::merkle::click_key;
 use super::outcome::OffsetRange;
 use super::windows::{BilledWindow, sort};
 use crate::sketch::hash_of_user;
-use gather::Gathered;
-use matching::Lists;
+use gather::GatheredByAd;
+use matching::{Lists, Match};
 use plan::Plan;
 
 /// Says whether an address is on a list.
@@ -135,13 +134,22 @@ impl Restatement<'_> {
         let opened = self.index.segments.iter().map(|info| Segment::open(self.store, info, keep));
         let segments: Vec<Segment<'_>> = opened.collect::<Result<_, _>>()?;
         let lists = Lists::of([self.indexed, self.before, self.now]);
-        let matched = in_parallel(self.threads, &segments, |segment| lists.matches(segment))?;
+        let matched = in_parallel(self.threads, &segments, |segment, matches: &mut Numbered<Vec<Match>>, at| {
+            matches.push((at, lists.matches(segment)?));
+            Ok(())
+        })?;
+        let matched = in_order(matched);
         let windows = std::mem::take(&mut self.windows);
         let plan = Plan::new(&self, &matched, &windows)?;
         let with_matches: Vec<_> = segments.iter().zip(&matched).collect();
-        let gathered = in_parallel(self.threads, &with_matches, |(segment, rows)| plan.gather(segment, rows))?;
-        let by_ad = Gathered::by_ad(gathered);
-        let settled = in_parallel(self.threads, &plan.ads_in_order(), |ad| plan.settle(*ad, &by_ad))?;
+        let gathered = in_parallel(self.threads, &with_matches, |(segment, rows), by_ad: &mut GatheredByAd, _| {
+            plan.gather(segment, rows, by_ad)
+        })?;
+        let settled = in_parallel(self.threads, &plan.ads_in_order(), |ad, settled: &mut Numbered<_>, at| {
+            settled.push((at, plan.settle(*ad, &gathered)?));
+            Ok(())
+        })?;
+        let settled = in_order(settled);
         let mut restated = Restated { ads: Vec::with_capacity(settled.len()), windows: plan.unchanged(&windows) };
         for (ad, windows) in settled {
             restated.ads.push(ad);
@@ -152,30 +160,36 @@ impl Restatement<'_> {
     }
 }
 
-/// Does something with each, as threads are free. Results are in the order of what was given.
-fn in_parallel<T: Sync, R: Send>(
+/// Results, with the places of what they are of.
+type Numbered<R> = Vec<(usize, R)>;
+
+/// Does something with each, as threads are free. Each thread has something of its own to put results into.
+fn in_parallel<T: Sync, S: Default + Send>(
     threads: usize,
     all: &[T],
-    work: impl Fn(&T) -> Result<R, IndexError> + Sync,
-) -> Result<Vec<R>, IndexError> {
-    let threads = NonZeroUsize::new(threads.min(all.len())).map_or(1, NonZeroUsize::get);
+    work: impl Fn(&T, &mut S, usize) -> Result<(), IndexError> + Sync,
+) -> Result<Vec<S>, IndexError> {
     let (next, work) = (AtomicUsize::new(0), &work);
     let mine = || {
-        let mut done = Vec::new();
+        let mut mine = S::default();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(one) = all.get(at) else { return done };
-            done.push((at, work(one)));
+            let Some(one) = all.get(at) else { return Ok(mine) };
+            work(one, &mut mine, at)?;
         }
     };
-    let mut done = thread::scope(|scope| {
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(mine)).collect();
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads.clamp(1, all.len().max(1))).map(|_| scope.spawn(mine)).collect();
         let joined = running.into_iter().map(|thread| match thread.join() {
             Ok(done) => done,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        joined.flatten().collect::<Vec<_>>()
-    });
-    done.sort_unstable_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, result)| result).collect()
+        joined.collect()
+    })
+}
+
+fn in_order<R>(of_threads: Vec<Numbered<R>>) -> Vec<R> {
+    let mut all: Numbered<R> = of_threads.into_iter().flatten().collect();
+    all.sort_unstable_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, result)| result).collect()
 }

@@ -1,6 +1,6 @@
 //! What has to be looked at again: the ads in which something changes, their windows, and the parts of their trees.
 
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 
 use super::super::index::{IndexError, KeyMap, TreePart};
 use super::super::read::ad_number;
@@ -50,8 +50,15 @@ pub(super) struct AdPlan<'a> {
 pub(super) enum TreePlan<'a> {
     /// None was kept: all clicks are hashed again.
     Whole,
-    /// Those that stay, and the ranges, by the first half of keys and in their order, in which clicks are hashed again.
-    Parts { same: Vec<&'a TreePart>, again: Vec<(u64, u64)> },
+    /// Those that stay, and where clicks are hashed again.
+    Parts { same: Vec<&'a TreePart>, again: Ranges },
+}
+
+/// Ranges of keys, by their first halves and in their order.
+pub(super) struct Ranges {
+    ranges: Vec<(u64, u64)>,
+    /// A bit for each piece of all keys that has a part of a range.
+    pieces: Vec<u64>,
 }
 
 impl Known {
@@ -75,11 +82,40 @@ impl TreePlan<'_> {
     pub(super) fn wants(&self, key: Key) -> bool {
         match self {
             Self::Whole => true,
-            Self::Parts { again, .. } => {
-                let at = again.partition_point(|(_, last)| *last < key.0);
-                again.get(at).is_some_and(|(first, _)| *first <= key.0)
+            Self::Parts { again, .. } => again.have(key),
+        }
+    }
+}
+
+impl Ranges {
+    fn new(ranges: Vec<(u64, u64)>) -> Self {
+        let pieces = vec![0; (ranges.len() / 4).next_power_of_two()];
+        let mut all = Self { ranges, pieces };
+        for at in 0..all.ranges.len() {
+            let Some(&(first, last)) = all.ranges.get(at) else { break };
+            for piece in all.piece(first)..=all.piece(last) {
+                if let Some(word) = all.pieces.get_mut(piece / 64) {
+                    *word |= 1 << (piece % 64);
+                }
             }
         }
+        all
+    }
+
+    #[inline]
+    fn have(&self, key: Key) -> bool {
+        let piece = self.piece(key.0);
+        if self.pieces.get(piece / 64).is_none_or(|word| word >> (piece % 64) & 1 == 0) {
+            return false;
+        }
+        let at = self.ranges.partition_point(|(_, last)| *last < key.0);
+        self.ranges.get(at).is_some_and(|(first, _)| *first <= key.0)
+    }
+
+    /// There is a power of two of them, at least 64, all of one length.
+    #[inline]
+    fn piece(&self, half: u64) -> usize {
+        (half >> (u64::BITS - (self.pieces.len() * 64).ilog2())) as usize
     }
 }
 
@@ -175,7 +211,7 @@ impl<'a> Plan<'a> {
                 }
             }
             again.extend(keys.map(|key| (key.0, key.0)));
-            ad.tree = TreePlan::Parts { same, again };
+            ad.tree = TreePlan::Parts { same, again: Ranges::new(again) };
         }
     }
 

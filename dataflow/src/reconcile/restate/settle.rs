@@ -1,13 +1,13 @@
 //! What is billed for an ad from now on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::super::index::IndexError;
 use super::super::merkle::{Node, Tree, click_leaf, hex};
 use super::super::outcome::OffsetRange;
 use super::super::windows::{BilledWindow, Counted};
 use super::RestatedAd;
-use super::gather::Gathered;
+use super::gather::GatheredByAd;
 use super::plan::{Plan, TreePlan};
 use crate::UserSketch;
 
@@ -16,10 +16,10 @@ impl Plan<'_> {
     pub(super) fn settle(
         &self,
         ad: u64,
-        gathered: &HashMap<u64, Vec<Gathered>>,
+        gathered: &[GatheredByAd],
     ) -> Result<(RestatedAd, Vec<BilledWindow>), IndexError> {
         let plan = self.ads.get(&ad).ok_or_else(|| IndexError::Contradiction("an ad is gone".to_owned()))?;
-        let parts = gathered.get(&ad).map(Vec::as_slice).unwrap_or_default();
+        let parts = gathered.iter().filter_map(|of_thread| of_thread.get(&ad));
         let clicks = plan.before.clicks + plan.change;
         let mut users = UserSketch::new();
         let mut windows = Counted::default();
