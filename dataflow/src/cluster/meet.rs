@@ -155,12 +155,12 @@ impl<'a> Meeting<'a> {
     /// Waits for the processes behind this one.
     fn let_in(&self, door: &TcpListener, met: &Sockets) -> Result<Sockets, NotMet> {
         let first = self.settings.process + 1;
-        let mut places = Places { first, sockets: (first..self.settings.hosts.len()).map(|_| None).collect() };
+        let mut places = Places::new(first, self.settings.hosts.len());
         // What was last said to somebody who wanted a place that is still free.
         let mut refused: Option<String> = None;
         let (sender, callers) = channel();
         let mut words = Words::new();
-        while let Some(missing) = places.free() {
+        while let Some((missing, came)) = places.free() {
             self.open(door, &sender);
             while let Some((socket, greeting)) = next_caller(&callers) {
                 if let Some(reason) = self.receive(socket, &greeting, &mut places)? {
@@ -168,7 +168,8 @@ impl<'a> Meeting<'a> {
                     refused = Some(format!("one that said to be process {} was refused: {reason}", greeting.process));
                 }
             }
-            let reason = refused.as_deref().unwrap_or("it has not called");
+            let seen = if came { "it came, and has left again" } else { "it has not called" };
+            let reason = refused.as_deref().unwrap_or(seen);
             self.wait.check().map_err(|vain| self.missing(missing, vain, reason))?;
             self.are_there(met)?;
             words.say(|| tracing::info!("waiting for {}: {reason}", self.settings.peer(missing)));
@@ -210,6 +211,7 @@ impl<'a> Meeting<'a> {
                     // One that is gone before it is told leaves its place free.
                     if send(&socket, &Answer::Welcome).is_ok() {
                         *place = Some(socket);
+                        places.note(theirs.process);
                     }
                     return Ok(None);
                 }
@@ -278,24 +280,39 @@ fn next_caller(callers: &Receiver<(TcpStream, Greeting)>) -> Option<(TcpStream, 
     callers.try_recv().ok()
 }
 
-/// The processes behind this one that have come.
+/// The processes behind this one.
 struct Places {
     first: usize,
     sockets: Sockets,
+    /// Which have come, even if they have left again.
+    came: Vec<bool>,
 }
 
 impl Places {
+    fn new(first: usize, processes: usize) -> Self {
+        let places = processes.saturating_sub(first);
+        Self { first, sockets: (0..places).map(|_| None).collect(), came: vec![false; places] }
+    }
+
     /// The place of a process; none if it has none here.
     fn of(&mut self, process: usize) -> Option<&mut Option<TcpStream>> {
         self.sockets.get_mut(process.checked_sub(self.first)?)
     }
 
-    /// The first process that is not there. Those that have come and gone leave their places to whoever comes again.
-    fn free(&mut self) -> Option<usize> {
+    fn note(&mut self, process: usize) {
+        if let Some(came) = process.checked_sub(self.first).and_then(|place| self.came.get_mut(place)) {
+            *came = true;
+        }
+    }
+
+    /// A process that is not there, and whether it was. One that never came is more likely the reason why others have left,
+    /// whose places are free for whoever comes again.
+    fn free(&mut self) -> Option<(usize, bool)> {
         for socket in &mut self.sockets {
             socket.take_if(|socket| is_gone(socket));
         }
-        self.sockets.iter().position(Option::is_none).map(|place| self.first + place)
+        let free = self.sockets.iter().zip(&self.came).enumerate().filter(|(_, (socket, _))| socket.is_none());
+        free.map(|(place, (_, came))| (self.first + place, *came)).min_by_key(|(_, came)| *came)
     }
 }
 

@@ -85,11 +85,6 @@ impl LocalJob {
         newest(self.checkpoints().as_ref(), JOB)
     }
 
-    /// The newest attempt.
-    pub fn attempt(&self) -> u64 {
-        self.newest().map_or(0, |newest| newest.attempt.0)
-    }
-
     /// Waits until an attempt has committed so many records.
     pub fn wait_for(&self, running: &mut RunningJob, attempt: u64, read: u64) {
         wait_for(running, &format!("{read} records in attempt {attempt}"), || {
@@ -105,7 +100,7 @@ impl LocalJob {
     }
 
     fn checkpoints(&self) -> std::sync::Arc<dyn weir_checkpoints::Store> {
-        weir_connectors::objects::open(&self.folder().join("checkpoints").display().to_string()).unwrap()
+        weir_connectors::objects::open(&format!("file://{}/checkpoints", self.folder().display())).unwrap()
     }
 }
 
