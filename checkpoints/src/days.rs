@@ -44,6 +44,9 @@ pub struct DayRecord {
     pub closed_on: ClosedOn,
     /// What it was recounted from: SHA-256 over the names and hashes of all data files that were read.
     pub inputs: String,
+    /// What a restatement is counted from when nothing but the lists has changed; none if no index was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexOfDay>,
     /// Traffic that is taken out, by the name of its list: the SHA-256 of the list.
     pub excluded: BTreeMap<String, String>,
     /// Whether users were counted one by one.
@@ -70,6 +73,20 @@ pub struct ClosedOn {
     pub hash: String,
     /// The last epoch that it covers.
     pub epoch: Epoch,
+}
+
+/// An index, and what it was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexOfDay {
+    /// The object that names all others of it.
+    pub name: String,
+    /// The SHA-256 of that object.
+    pub sha256: String,
+    /// [`DayRecord::inputs`] without the lists.
+    pub archive: String,
+    /// What was taken out when it was made, as [`DayRecord::excluded`].
+    pub excluded: BTreeMap<String, String>,
 }
 
 /// A day in figures.
@@ -160,7 +177,7 @@ impl Day {
     }
 
     /// Adds `record` as the next revision: the commit. Where it is there already, with the same contents but for the time
-    /// of writing, an earlier answer was lost or somebody else has done the same work.
+    /// of writing and the index, an earlier answer was lost or somebody else has done the same work.
     pub fn publish(&mut self, store: &dyn Store, names: &Names, mut record: DayRecord) -> Result<(), DayError> {
         record.revision = self.next_revision();
         record.previous = self.hash();
@@ -172,7 +189,8 @@ impl Day {
             Err(error) => return Err(error.into()),
         };
         let there = DayRecord::parse(&name, &found)?;
-        if (DayRecord { written_ms: record.written_ms, ..there.clone() }) != record {
+        let same = DayRecord { written_ms: record.written_ms, index: record.index.clone(), ..there.clone() };
+        if same != record {
             return Err(DayError::Taken { date: record.date, revision: record.revision, run: there.run });
         }
         self.records.push((there, Manifest::hash(&found)));

@@ -40,7 +40,7 @@ mod sweep;
 
 pub use assemble::{AssembleError, EpochEnd, ReadReport, Replaced, Settled, WorkerReport, assemble};
 pub use content_hash::content_hash;
-pub use days::{ClosedOn, DAY_FORMAT_VERSION, Day, DayError, DayRecord, DayTotals};
+pub use days::{ClosedOn, DAY_FORMAT_VERSION, Day, DayError, DayRecord, DayTotals, IndexOfDay};
 pub use faults::{FAULT_VARIABLE, FaultPoint};
 pub use follow::Follower;
 pub use fork::{Fork, ForkError};

@@ -7,6 +7,7 @@
 //! <job>/savepoints/pins/4711-6b3f-0.json                    one that is about to be
 //! <job>/days/2025-01-15/000002.json                         date, revision
 //! <job>/days/2025-01-15/checked                             what it was last recounted from
+//! <job>/days/2025-01-15/index/9f2c41d0-2/day                of a run with two workers: names the segments beside it
 //! ```
 
 use crate::{Attempt, Epoch, Sequence, WorkerIndex};
@@ -68,6 +69,12 @@ impl Names {
     #[must_use]
     pub fn day_checked(&self, date: &str) -> String {
         format!("{}/days/{date}/checked", self.job)
+    }
+
+    /// The folder of all indexes of a day.
+    #[must_use]
+    pub fn day_indexes(&self, date: &str) -> String {
+        format!("{}/days/{date}/index/", self.job)
     }
 
     /// The day of the record with this name.

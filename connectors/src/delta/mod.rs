@@ -43,6 +43,7 @@ mod shown;
 mod sink;
 mod stats;
 mod table;
+mod texts;
 mod windows;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +64,7 @@ pub use self::read::{
 pub use self::restoring::Restoring;
 pub use self::shown::not_shown;
 pub use self::table::Table;
+pub use self::texts::{Texts, texts_of_file, texts_of_table};
 
 /// Unix time in milliseconds, from wherever.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;

@@ -23,10 +23,13 @@
 //! - Memory is bounded by passes over ranges of click keys: each pass reads the archive again, and keeps its share. The
 //!   time that is tracked is the round: a sixty-fourth of the keys for each worker, sorted, walked and gone before the next.
 
+mod epochs;
+mod index;
 mod input;
 mod merkle;
 mod outcome;
 mod read;
+mod restate;
 mod run;
 mod settle;
 mod sort;
@@ -41,11 +44,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use timely::dataflow::operators::{Concatenate, Probe};
 
+pub use self::epochs::{Mistake, WrongEpoch, wrong_epochs};
+pub use self::index::{DayIndex, IndexError, IndexTo};
 pub use self::input::{Archive, ArchiveError, ArchiveFactory, ArchiveRow, ArchivedClick, StreamedWindow};
 pub use self::merkle::{AdProof, Branch, ProofError};
 pub use self::outcome::{AdDay, Correction, DayCount, OffsetRange, Reason, WindowDifference};
+pub use self::restate::{AdBefore, InvalidTraffic, Restated, RestatedAd, Restatement};
 use self::run::run_graph;
-pub use self::together::{Archives, Part, recount_together};
+pub use self::together::{Archives, Opened, Part, recount_together};
 pub use self::windows::{BilledWindow, BilledWindows};
 use crate::{ClusterError, Layout};
 use read::Reading;
@@ -68,6 +74,8 @@ pub struct Recount {
     pub exact_users: bool,
     /// The ad whose clicks are to be listed, for proofs.
     pub leaves_of: Option<String>,
+    /// Where an index is left for later restatements, if one is wanted. The archive has to know addresses and regions then.
+    pub index: Option<IndexTo>,
     /// The archive.
     pub archive: Arc<dyn ArchiveFactory>,
     /// How far it is.
@@ -130,6 +138,9 @@ pub enum RecountError {
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The index cannot be written.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// A worker failed, perhaps in another process.
     #[error("a worker failed: {0}")]
     Elsewhere(String),

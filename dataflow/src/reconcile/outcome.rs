@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::RecountError;
+use super::index::DayIndex;
 use super::merkle::{AdProof, Node, Tree, ad_key, ad_leaf, click_key, from_hex, hex, way};
 use crate::ClusterError;
 
@@ -19,11 +20,19 @@ pub struct DayCount {
     pub rows: u64,
     /// The root of the tree over all ads, in hex; none for a day without clicks.
     pub root: Option<String>,
+    /// What of it was put into the index; none where no index was asked for.
+    pub index: Option<DayIndex>,
     /// The clicks of the ad that was asked for, as leaves.
     pub(super) leaves: Vec<Node>,
 }
 
 impl DayCount {
+    /// A day of these ads, in the order of their names.
+    #[must_use]
+    pub fn of(ads: Vec<AdDay>, rows: u64) -> Self {
+        Self { root: root_of_ads(&ads), ads, rows, ..Self::default() }
+    }
+
     /// Shows that a click is among those of an ad; none if it is not. The ad must be the one whose clicks were listed.
     #[must_use]
     pub fn prove(&self, ad_id: &str, click_id: &str) -> Option<AdProof> {

@@ -15,12 +15,14 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
+use super::index::IndexWriter;
 use super::merkle::click_key;
 use super::outcome::Outcome;
 use super::settle::AdPart;
 use super::tally::{Cell, CellChange, CellKey};
 use super::walk::{Copy, CopyUpdate, Kind, shard_of};
 use super::{Archive, ArchiveError, ArchiveRow, ArchivedClick, Recount, RecountError, Rounds, SHARDS, StreamedWindow};
+use crate::sketch::hash_of_user;
 use crate::{Coupon, LateReason, UserSketch};
 
 /// Another seed than the stream's: an ad or user that it mistakes for another is not mistaken here.
@@ -136,6 +138,7 @@ struct Rows {
     cells: Vec<CellChange>,
     users: Vec<UserUpdate>,
     parts: Vec<AdPart>,
+    index: Option<IndexWriter>,
     failure: Option<RecountError>,
 }
 
@@ -162,6 +165,7 @@ impl std::ops::DerefMut for Reader {
 
 impl Reader {
     fn new(archive: Box<dyn Archive>, recount: Arc<Recount>, worker: usize, rounds: Rounds) -> Self {
+        let index = recount.index.clone().map(|to| IndexWriter::new(to, worker));
         let rows = Rows {
             recount,
             worker,
@@ -177,6 +181,7 @@ impl Reader {
             cells: Vec::new(),
             users: Vec::new(),
             parts: Vec::new(),
+            index,
             failure: None,
         };
         Self { archive, rows }
@@ -195,7 +200,7 @@ impl Reader {
         }
         rows.recount.progress.add(rows.read - before);
         if !more && rows.pass == 0 {
-            rows.finish_first_pass();
+            rows.finish_first_pass()?;
         }
         rows.is_read = !more;
         Ok(!more)
@@ -238,19 +243,27 @@ impl Rows {
         }
         let ad = self.ad(row.click.ad_id);
         let minute = (start_ms..end_ms).contains(&time_ms).then(|| ((time_ms - start_ms) / MINUTE_MS) as u32);
-        if self.pass == 0
-            && kind == Kind::Archived
-            && let Some(minute) = minute
-        {
-            self.add_to_run((ad, minute));
-            if !row.excluded {
-                self.user(ad, row.click.user_id, exact_users);
-            }
-        }
         let key = match row.click.click_id {
             Some(click_id) => click_key(click_id),
             None => click_key(&row.click.key().to_click_id()),
         };
+        if self.pass == 0 && kind == Kind::Archived {
+            let user = hash_of_user(row.click.user_id);
+            if let Some(minute) = minute {
+                self.add_to_run((ad, minute));
+                if !row.excluded && exact_users {
+                    self.user_exactly(ad, row.click.user_id);
+                } else if !row.excluded
+                    && let Some(seen) = self.ads.get_mut(&ad)
+                {
+                    seen.users.update(Coupon::of_hash(user));
+                }
+            }
+            let indexed = self.index.as_mut().map(|index| index.push(row, ad, minute, key, user));
+            if let Some(Err(error)) = indexed {
+                self.failure.get_or_insert(error.into());
+            }
+        }
         let round = self.rounds.of(shard_of(key));
         if self.rounds.pass_of(round) == self.pass {
             let copy = Copy::new(row, ad, minute, kind);
@@ -258,13 +271,9 @@ impl Rows {
         }
     }
 
-    fn user(&mut self, ad: u64, user_id: &str, exactly: bool) {
-        if exactly {
-            let user = xxh3_128_with_seed(user_id.as_bytes(), SEED);
-            self.users.push(((ad, ((user >> 64) as u64, user as u64)), SHARDS, 1));
-        } else if let Some(seen) = self.ads.get_mut(&ad) {
-            seen.users.update(Coupon::of_user(user_id));
-        }
+    fn user_exactly(&mut self, ad: u64, user_id: &str) {
+        let user = xxh3_128_with_seed(user_id.as_bytes(), SEED);
+        self.users.push(((ad, ((user >> 64) as u64, user as u64)), SHARDS, 1));
     }
 
     fn streamed(&mut self, window: &StreamedWindow<'_>) {
@@ -323,8 +332,11 @@ impl Rows {
         ad
     }
 
-    fn finish_first_pass(&mut self) {
+    fn finish_first_pass(&mut self) -> Result<(), RecountError> {
         self.end_run();
+        if let Some(index) = &mut self.index {
+            self.parts.extend(index.finish()?.into_iter().map(|segment| AdPart::Indexed { segment }));
+        }
         for (ad, seen) in self.ads.drain() {
             let mut users = Vec::new();
             seen.users.encode(&mut users);
@@ -333,6 +345,7 @@ impl Rows {
         }
         self.last.1 = 0;
         self.parts.push(AdPart::Read { worker: self.worker, rows: self.read });
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
+use super::index::{AdTree, DayIndex, SegmentInfo, Several, TREE_CLICKS, TreePart};
 use super::merkle::{Node, Tree, hex};
 use super::outcome::{AdDay, Correction, DayCount, OffsetRange, Outcome, Reason, root_of_ads};
 use super::read::same_number;
@@ -25,7 +26,7 @@ pub(super) enum AdPart {
     /// In what its cells differ.
     Cells { ad: u64, cells: AdCells },
     /// A part of the tree over its clicks.
-    Tree { ad: u64, node: Node, clicks: u64 },
+    Tree { ad: u64, part: TreePart },
     /// A leaf of the ad that was asked for.
     Leaf { ad: u64, node: Node },
     /// Where a click stands that a correction is about, and the minute that it is in.
@@ -34,6 +35,10 @@ pub(super) enum AdPart {
     OtherCopy { ad: u64, minute: u32 },
     /// Where a copy stands that is not the first of its click, and whether the stream may have counted it again.
     Repeated { ad: u64, partition: u32, offset: u64, counts_again: bool },
+    /// A click with several copies, for the index.
+    Several(Several),
+    /// What a worker has put into the index. For the first worker.
+    Indexed { segment: SegmentInfo },
     /// A worker has read its share to the end. For the first worker.
     Read { worker: usize, rows: u64 },
     /// A worker cannot go on. For the first worker.
@@ -53,8 +58,9 @@ impl AdPart {
             | Self::Leaf { ad, .. }
             | Self::Finding { ad, .. }
             | Self::OtherCopy { ad, .. }
-            | Self::Repeated { ad, .. } => *ad,
-            Self::Read { .. } | Self::Failed { .. } | Self::Contradicted { .. } => 0,
+            | Self::Repeated { ad, .. }
+            | Self::Several(Several { ad, .. }) => *ad,
+            Self::Indexed { .. } | Self::Read { .. } | Self::Failed { .. } | Self::Contradicted { .. } => 0,
         }
     }
 }
@@ -64,6 +70,7 @@ impl AdPart {
 enum Settled {
     Ad(Box<AdDay>),
     Leaves(Vec<Node>),
+    Indexed(DayIndex),
     Read { rows: u64 },
     Contradiction(String),
     Failed(String),
@@ -81,7 +88,7 @@ pub(super) fn settle(parts: StreamVec<'_, u32, AdPart>, recount: &Arc<Recount>, 
             if frontier.is_empty()
                 && let Some(capability) = held.take()
             {
-                let settled = std::mem::take(&mut settling).finish(recount.exact_users);
+                let settled = std::mem::take(&mut settling).finish(&recount);
                 output.session(&capability).give_iterator(settled.into_iter());
             }
         }
@@ -113,6 +120,7 @@ struct Settling {
     ads: HashMap<u64, Settle>,
     read: Vec<u64>,
     leaves: Vec<Node>,
+    index: DayIndex,
     contradiction: Option<String>,
     failure: Option<String>,
 }
@@ -127,7 +135,7 @@ struct Settle {
     repeated: i64,
     streamed: i64,
     cells: AdCells,
-    nodes: Vec<Node>,
+    tree: Vec<TreePart>,
     clicks: u64,
     found: BTreeMap<Reason, BTreeMap<u32, OffsetRange>>,
     again: BTreeMap<u32, OffsetRange>,
@@ -146,10 +154,10 @@ impl Settling {
             }
             AdPart::Users { ad, users } => self.ad(ad).users += users,
             AdPart::Cells { ad, cells } => self.ad(ad).cells = cells,
-            AdPart::Tree { ad, node, clicks } => {
+            AdPart::Tree { ad, part } => {
                 let settle = self.ad(ad);
-                settle.nodes.push(node);
-                settle.clicks += clicks;
+                settle.tree.push(part);
+                settle.clicks += u64::from(part.clicks);
             }
             AdPart::Leaf { node, .. } => self.leaves.push(node),
             AdPart::Finding { ad, minute, reason, partition, offset } => {
@@ -171,6 +179,8 @@ impl Settling {
                     note(&mut settle.again, partition, offset);
                 }
             }
+            AdPart::Several(several) => self.index.several.push(several),
+            AdPart::Indexed { segment } => self.index.segments.push(segment),
             AdPart::Read { rows, .. } => self.read.push(rows),
             AdPart::Failed { reason } => {
                 self.failure.get_or_insert(reason);
@@ -202,18 +212,23 @@ impl Settling {
         }
     }
 
-    fn finish(self, exact_users: bool) -> Vec<Settled> {
+    fn finish(mut self, recount: &Recount) -> Vec<Settled> {
         let mut settled: Vec<Settled> = self.read.iter().map(|&rows| Settled::Read { rows }).collect();
         settled.extend(self.failure.map(Settled::Failed));
         settled.extend(self.contradiction.map(Settled::Contradiction));
         settled.push(Settled::Leaves(self.leaves));
-        for settle in self.ads.into_values() {
-            match settle.finish(exact_users) {
+        for (ad, mut settle) in self.ads {
+            settle.tree.sort_unstable();
+            if recount.index.is_some() && settle.clicks >= TREE_CLICKS {
+                self.index.trees.push(AdTree { ad, parts: settle.tree.clone() });
+            }
+            match settle.finish(recount.exact_users) {
                 Ok(Some(ad)) => settled.push(Settled::Ad(Box::new(ad))),
                 Ok(None) => {}
                 Err(contradiction) => settled.push(Settled::Contradiction(contradiction)),
             }
         }
+        settled.extend(recount.index.is_some().then_some(Settled::Indexed(self.index)));
         settled
     }
 }
@@ -233,7 +248,7 @@ impl Settle {
         self.cells.differences.sort_unstable();
         self.minutes.extend(std::mem::take(&mut self.cells.wrong));
         self.not_billed.sort_unstable();
-        let root = std::mem::take(&mut self.nodes);
+        let root = root_of(&self.tree);
         let corrections = self.corrections();
         let day = AdDay {
             streamed: self.streamed,
@@ -244,7 +259,7 @@ impl Settle {
             differences: self.cells.differences,
             restated_minutes: self.minutes.into_iter().collect(),
             not_billed: self.not_billed,
-            root: root_of(root).map(|node| hex(&node.hash)),
+            root: root.map(|node| hex(&node.hash)),
             ad_id,
         };
         let explained: i64 = day.corrections.iter().map(|correction| correction.delta).sum();
@@ -290,10 +305,10 @@ fn note(ranges: &mut BTreeMap<u32, OffsetRange>, partition: u32, offset: u64) {
     ranges.entry(partition).or_insert(OffsetRange { first: offset, last: offset, clicks: 0 }).add(offset);
 }
 
-fn root_of(mut nodes: Vec<Node>) -> Option<Node> {
-    nodes.sort_unstable();
+/// Parts are in the order of keys.
+fn root_of(parts: &[TreePart]) -> Option<Node> {
     let mut tree = Tree::default();
-    nodes.into_iter().for_each(|node| tree.push(node));
+    parts.iter().for_each(|part| tree.push(part.node));
     tree.root()
 }
 
@@ -302,6 +317,7 @@ fn root_of(mut nodes: Vec<Node>) -> Option<Node> {
 struct Collected {
     ads: Vec<AdDay>,
     leaves: Vec<Node>,
+    index: Option<DayIndex>,
     workers: usize,
     rows: u64,
     contradiction: Option<String>,
@@ -313,6 +329,7 @@ impl Collected {
         match settled {
             Settled::Ad(ad) => self.ads.push(*ad),
             Settled::Leaves(leaves) => self.leaves.extend(leaves),
+            Settled::Indexed(part) => self.index.get_or_insert_default().extend(part),
             Settled::Read { rows } => {
                 self.workers += 1;
                 self.rows += rows;
@@ -342,6 +359,7 @@ impl Collected {
         ads.sort_unstable_by(|a, b| a.ad_id.cmp(&b.ad_id));
         let mut leaves = std::mem::take(&mut self.leaves);
         leaves.sort_unstable();
-        outcome.set(DayCount { rows: self.rows, root: root_of_ads(&ads), ads, leaves });
+        let index = self.index.take().map(DayIndex::in_order);
+        outcome.set(DayCount { rows: self.rows, root: root_of_ads(&ads), ads, leaves, index });
     }
 }

@@ -17,11 +17,19 @@ use timely::worker::Worker;
 
 use super::outcome::Outcome;
 use super::run::{PARK, run_graph};
-use super::{Archive, ArchiveError, ArchiveFactory, DayCount, Recount, RecountError, RecountProgress, build};
+use super::{Archive, ArchiveError, ArchiveFactory, DayCount, IndexTo, Recount, RecountError, RecountProgress, build};
 use crate::Layout;
 
-/// Opens the archive that a plan describes.
-pub type Archives = Arc<dyn Fn(&str) -> Result<Arc<dyn ArchiveFactory>, ArchiveError> + Send + Sync>;
+/// Opens the archive that a plan describes, and says where its index goes, if there is to be one.
+pub type Archives = Arc<dyn Fn(&str) -> Result<Opened, ArchiveError> + Send + Sync>;
+
+/// What a process takes part with.
+pub struct Opened {
+    /// The archive.
+    pub archive: Arc<dyn ArchiveFactory>,
+    /// Where its part of the index goes.
+    pub index: Option<IndexTo>,
+}
 
 /// What a process has to do with a recount.
 pub enum Part {
@@ -98,15 +106,12 @@ impl Mine {
     }
 }
 
-fn follow(
-    spec: Spec,
-    archive: Result<Arc<dyn ArchiveFactory>, ArchiveError>,
-    progress: &Arc<RecountProgress>,
-) -> Recount {
+fn follow(spec: Spec, opened: Result<Opened, ArchiveError>, progress: &Arc<RecountProgress>) -> Recount {
     let Spec { start_ms, end_ms, margin_ms, passes, exact_users, leaves_of, .. } = spec;
-    let archive = archive.unwrap_or_else(|error| Arc::new(Unopened(error.to_string())));
+    let unopened = |error: ArchiveError| Opened { archive: Arc::new(Unopened(error.to_string())), index: None };
+    let Opened { archive, index } = opened.unwrap_or_else(unopened);
     let progress = Arc::clone(progress);
-    Recount { start_ms, end_ms, margin_ms, passes, exact_users, leaves_of, archive, progress }
+    Recount { start_ms, end_ms, margin_ms, passes, exact_users, leaves_of, index, archive, progress }
 }
 
 /// What the first worker says, `spec` if this is it. `None` where there is nothing to be done, or nobody says anything any more.

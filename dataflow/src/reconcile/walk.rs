@@ -14,6 +14,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use super::index::{ELSEWHERE, PART_CLICKS, Several, TreePart};
 use super::merkle::{Node, Tree, click_leaf};
 use super::outcome::{Outcome, Reason};
 use super::read::ad_number;
@@ -132,9 +133,10 @@ pub(super) fn walk<'scope>(
     let mut cells = OutputBuilder::<u32, CapacityContainerBuilder<Vec<CellChange>>>::from(cells);
     let mut parts = OutputBuilder::<u32, CapacityContainerBuilder<Vec<AdPart>>>::from(parts);
     let leaves_of = recount.leaves_of.as_deref().map(ad_number);
+    let for_index = recount.index.is_some();
     let outcome = Arc::clone(outcome);
     builder.build(move |_capabilities| {
-        let mut walker = Walker { end: SHARDS, leaves_of, ..Walker::default() };
+        let mut walker = Walker { end: SHARDS, leaves_of, for_index, ..Walker::default() };
         move |_frontiers| {
             let (mut cells, mut parts) = (cells.activate(), parts.activate());
             input.for_each(|time, spans| {
@@ -159,6 +161,8 @@ pub(super) fn walk<'scope>(
 struct Walker {
     end: u32,
     leaves_of: Option<u64>,
+    /// Whether what an index needs is handed out, too.
+    for_index: bool,
     shard: u32,
     /// The clicks of the shard that count, with their ads.
     billed: Vec<(u64, Key)>,
@@ -223,6 +227,11 @@ impl Walker {
             self.finding(counted, cell, Reason::Duplicate);
         }
         self.later_copies(first, on_time, copies);
+        if self.for_index && copies.iter().any(|copy| copy.place() != first.place()) {
+            let &Copy { ad, partition, offset, .. } = first;
+            let minute = first.cell().and_then(|(_, minute)| u16::try_from(minute).ok()).unwrap_or(ELSEWHERE);
+            self.parts.push(AdPart::Several(Several { key, ad, minute, partition, offset }));
+        }
     }
 
     /// The copy that the stream has counted, if it is right.
@@ -275,18 +284,27 @@ impl Walker {
     fn end_shard(&mut self) {
         self.billed.sort_unstable();
         for of_ad in self.billed.chunk_by(|(ad, _), (other, _)| ad == other) {
-            let mut tree = Tree::default();
-            for &(ad, key) in of_ad {
-                let node = Node { key, hash: click_leaf(key) };
-                tree.push(node);
-                if self.leaves_of == Some(ad) {
-                    self.parts.push(AdPart::Leaf { ad, node });
+            let bits = if self.for_index { part_bits(of_ad.len()) } else { SHARDS.ilog2() };
+            for part in of_ad.chunk_by(|(_, key), (_, other)| (key.0 ^ other.0) >> (u64::BITS - bits) == 0) {
+                let mut tree = Tree::default();
+                for &(ad, key) in part {
+                    let node = Node { key, hash: click_leaf(key) };
+                    tree.push(node);
+                    if self.leaves_of == Some(ad) {
+                        self.parts.push(AdPart::Leaf { ad, node });
+                    }
                 }
-            }
-            if let (Some((ad, _)), Some(node)) = (of_ad.first(), tree.root()) {
-                self.parts.push(AdPart::Tree { ad: *ad, node, clicks: of_ad.len() as u64 });
+                if let (Some((ad, _)), Some(node)) = (part.first(), tree.root()) {
+                    let part = TreePart { node, clicks: part.len() as u32, bits: bits as u8 };
+                    self.parts.push(AdPart::Tree { ad: *ad, part });
+                }
             }
         }
         self.billed.clear();
     }
+}
+
+/// The first bits of a key that decide on its part of the tree, where so many clicks of an ad are in a shard.
+fn part_bits(clicks: usize) -> u32 {
+    SHARDS.ilog2() + (clicks / PART_CLICKS).max(1).next_power_of_two().ilog2()
 }

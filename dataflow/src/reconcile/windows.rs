@@ -48,7 +48,7 @@ struct Ad<'a> {
 
 /// What a thread has counted of an ad.
 #[derive(Default)]
-struct Counted {
+pub(super) struct Counted {
     /// By length and start; there are few regions.
     windows: HashMap<(Window, i64), Vec<OfRegion>>,
     /// What the stream has counted in the minutes that are wanted.
@@ -56,7 +56,7 @@ struct Counted {
 }
 
 #[derive(Default)]
-struct OfRegion {
+pub(super) struct OfRegion {
     region: Option<String>,
     clicks: u64,
     users: UserSketch,
@@ -69,11 +69,8 @@ impl<'a> BilledWindows<'a> {
         let of_ad = |day: &'a AdDay| {
             let minutes = day.restated_minutes.iter();
             let minutes = minutes.map(|minute| start_ms + i64::from(*minute) * Window::OneMinute.length_ms());
-            let windows = minutes.flat_map(|time_ms| Window::ALL.map(|window| (window, window.start_of(time_ms))));
-            let in_day =
-                |(window, first_ms): &(Window, i64)| *first_ms >= start_ms && first_ms + window.length_ms() <= end_ms;
             let mut ad = Ad { windows: HashSet::new(), known: Vec::new(), not_billed: HashSet::new(), day };
-            windows.filter(in_day).for_each(|key| ad.want(key));
+            minutes.flat_map(|time_ms| around(time_ms, start_ms, end_ms)).for_each(|key| ad.want(key));
             (day.ad_id.as_str(), ad)
         };
         Self { start_ms, end_ms, ads: ads.iter().map(of_ad).collect() }
@@ -116,7 +113,7 @@ impl<'a> BilledWindows<'a> {
         })?;
         let mut all: BTreeMap<&str, Counted> = BTreeMap::new();
         for (ad_id, counted) in shares.into_iter().flatten() {
-            all.entry(ad_id).or_default().merge(counted);
+            all.entry(ad_id).or_default().merge(&counted);
         }
         let mut windows = Vec::new();
         for (ad_id, ad) in &self.ads {
@@ -127,9 +124,7 @@ impl<'a> BilledWindows<'a> {
             ad.check(&counted)?;
             windows.extend(counted.billed(ad_id));
         }
-        windows.sort_unstable_by(|a, b| {
-            (a.window, &a.ad_id, a.start_ms, &a.region).cmp(&(b.window, &b.ad_id, b.start_ms, &b.region))
-        });
+        sort(&mut windows);
         Ok(windows)
     }
 
@@ -213,14 +208,8 @@ impl<'s, 'a> Share<'s, 'a> {
 
     fn end_run(&mut self) {
         let (Some(run), Some((ad_id, _))) = (self.run.take(), self.ad) else { return };
-        if run.users.is_empty() {
-            return;
-        }
-        let counted = self.all.entry(ad_id).or_default();
-        for key in run.keys {
-            let of_region = counted.window(run.region.as_deref(), key);
-            of_region.clicks += run.users.len() as u64;
-            run.users.iter().for_each(|user| of_region.users.update(*user));
+        if !run.keys.is_empty() {
+            self.all.entry(ad_id).or_default().add(run.region.as_deref(), &run.keys, &run.users);
         }
     }
 
@@ -238,6 +227,21 @@ impl<'s, 'a> Share<'s, 'a> {
             }
         }
     }
+}
+
+/// The order of windows, ads, starts and regions.
+pub(super) fn sort(windows: &mut [BilledWindow]) {
+    windows.sort_unstable_by(|a, b| {
+        (a.window, &a.ad_id, a.start_ms, &a.region).cmp(&(b.window, &b.ad_id, b.start_ms, &b.region))
+    });
+}
+
+/// The windows around an instant that lie in a day.
+pub(super) fn around(time_ms: i64, start_ms: i64, end_ms: i64) -> impl Iterator<Item = (Window, i64)> {
+    let windows = Window::ALL.map(|window| (window, window.start_of(time_ms)));
+    let in_day =
+        move |(window, first_ms): &(Window, i64)| *first_ms >= start_ms && first_ms + window.length_ms() <= end_ms;
+    windows.into_iter().filter(in_day)
 }
 
 impl Ad<'_> {
@@ -270,7 +274,16 @@ impl Ad<'_> {
 }
 
 impl Counted {
-    fn window(&mut self, region: Option<&str>, key: (Window, i64)) -> &mut OfRegion {
+    /// Adds clicks of a region to some windows, by their users. There may be none: the windows have a row of that region then.
+    pub(super) fn add(&mut self, region: Option<&str>, windows: &[(Window, i64)], users: &[Coupon]) {
+        for key in windows {
+            let of_region = self.window(region, *key);
+            of_region.clicks += users.len() as u64;
+            users.iter().for_each(|user| of_region.users.update(*user));
+        }
+    }
+
+    pub(super) fn window(&mut self, region: Option<&str>, key: (Window, i64)) -> &mut OfRegion {
         let regions = self.windows.entry(key).or_default();
         let at = regions.iter().position(|known| known.region.as_deref() == region).unwrap_or(regions.len());
         if at == regions.len() {
@@ -279,18 +292,18 @@ impl Counted {
         &mut regions[at]
     }
 
-    fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.streamed += other.streamed;
-        for (key, regions) in other.windows {
+        for (key, regions) in &other.windows {
             for of_region in regions {
-                let known = self.window(of_region.region.as_deref(), key);
+                let known = self.window(of_region.region.as_deref(), *key);
                 known.clicks += of_region.clicks;
                 known.users.merge(&of_region.users);
             }
         }
     }
 
-    fn billed(self, ad_id: &str) -> impl Iterator<Item = BilledWindow> {
+    pub(super) fn billed(self, ad_id: &str) -> impl Iterator<Item = BilledWindow> {
         self.windows.into_iter().flat_map(move |((window, start_ms), regions)| {
             regions.into_iter().map(move |OfRegion { region, clicks, users }| {
                 let mut user_sketch = Vec::new();

@@ -30,6 +30,7 @@ mod table;
 mod tests;
 
 pub use coupon::Coupon;
+pub(crate) use coupon::hash_of_user;
 pub use error::SketchError;
 
 use registers::Registers;

@@ -96,6 +96,7 @@ fn day() -> DayRecord {
         previous: Some(Manifest::hash(b"the revision before")),
         run: Manifest::hash(b"all that went in"),
         closed_on: ClosedOn { sequence: Sequence(7), hash: Manifest::hash(b"the manifest"), epoch: Epoch(48) },
+        index: None,
         inputs: Manifest::hash(b"files"),
         excluded: BTreeMap::from([("bots".to_owned(), Manifest::hash(b"a list"))]),
         exact_users: false,

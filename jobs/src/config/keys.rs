@@ -34,6 +34,7 @@ pub(super) const KEYS: &[(&str, Kind)] = &[
     ("archive.extra", Kind::Boolean),
     ("billing.timezone", Kind::Text),
     ("billing.margin", Kind::Duration),
+    ("billing.index", Kind::Boolean),
     ("clickhouse.url", Kind::Text),
     ("clickhouse.database", Kind::Text),
     ("clickhouse.user", Kind::Text),

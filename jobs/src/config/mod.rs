@@ -166,6 +166,8 @@ pub struct BillingConfig {
     pub timezone: Tz,
     /// How far around a day copies of its clicks are looked for.
     pub margin_ms: u64,
+    /// Whether a closed day keeps an index, so that traffic is taken out of it quickly.
+    pub index: bool,
 }
 
 /// The archive.

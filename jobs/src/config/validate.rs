@@ -47,7 +47,11 @@ pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
             roll_interval_ms: raw.duration_ms("tables.roll_interval", SECOND_MS..=DAY_MS)?,
         },
         archive: archive(&raw)?,
-        billing: BillingConfig { timezone: timezone(&raw)?, margin_ms: raw.duration_ms("billing.margin", 0..=DAY_MS)? },
+        billing: BillingConfig {
+            timezone: timezone(&raw)?,
+            margin_ms: raw.duration_ms("billing.margin", 0..=DAY_MS)?,
+            index: raw.boolean("billing.index")?,
+        },
         hot: HotConfig {
             retention_ms: raw.duration_ms("hot.retention", 0..=30 * DAY_MS)?,
             memory_bytes: raw.size("hot.memory_bytes", 0..=1 << 40)?,

@@ -10,12 +10,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use ipnet::IpNet;
 use serde::Deserialize;
 use weir_checkpoints::{Store, content_hash};
 use weir_dataflow::Click;
+use weir_dataflow::reconcile::InvalidTraffic;
 
 /// A list, as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +33,11 @@ pub struct ExclusionList {
 pub struct Exclusions {
     clicks: HashSet<Box<str>>,
     users: HashSet<Box<str>>,
-    /// By the length of the prefix.
-    networks: BTreeMap<(bool, u8), HashSet<u128>>,
+    networks: Networks,
 }
+
+/// By the kind of address and the length of the prefix.
+type Networks = BTreeMap<(bool, u8), HashSet<u128>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,18 +139,35 @@ impl Exclusions {
             || (!self.networks.is_empty() && click.ip_address.is_some_and(|address| self.has_address(address)))
     }
 
+    /// The same, as a day's index is asked.
+    #[must_use]
+    pub fn for_index(&self) -> InvalidTraffic {
+        let mut traffic = InvalidTraffic::default();
+        self.clicks.iter().for_each(|click_id| traffic.add_click(click_id));
+        self.users.iter().for_each(|user_id| traffic.add_user(user_id));
+        if !self.networks.is_empty() {
+            let networks = self.networks.clone();
+            traffic.set_addresses(Arc::new(move |address| has(&networks, address)));
+        }
+        traffic
+    }
+
     fn has_address(&self, text: &str) -> bool {
         let Ok(address) = text.parse::<IpAddr>() else { return false };
         // An IPv4 address in IPv6 clothes is that address.
-        let (kind, bits) = bits_of(address.to_canonical());
-        let width = if kind { 128 } else { 32 };
-        let of_kind = self.networks.iter().filter(|((of_net, _), _)| *of_net == kind);
-        of_kind.into_iter().any(|((_, length), nets)| {
-            let shift = width - u32::from(*length);
-            let prefix = if shift >= 128 { 0 } else { bits >> shift << shift };
-            nets.contains(&prefix)
-        })
+        has(&self.networks, address.to_canonical())
     }
+}
+
+fn has(networks: &Networks, address: IpAddr) -> bool {
+    let (kind, bits) = bits_of(address);
+    let width = if kind { 128 } else { 32 };
+    let of_kind = networks.iter().filter(|((of_net, _), _)| *of_net == kind);
+    of_kind.into_iter().any(|((_, length), nets)| {
+        let shift = width - u32::from(*length);
+        let prefix = if shift >= 128 { 0 } else { bits >> shift << shift };
+        nets.contains(&prefix)
+    })
 }
 
 /// Whether it is an IPv6 address, and its bits.

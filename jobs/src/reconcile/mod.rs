@@ -8,7 +8,7 @@
 //!         │      files of the day ─▶ same as last time? ─yes─▶ nothing to do
 //!         │               │ no
 //!         │               ▼
-//!         │           recount ─▶ ledger ─▶ files ─▶ record of the revision, created if absent ─▶ tables
+//!         │    recount, or restate from the index, ─▶ ledger ─▶ files ─▶ record of the revision, created if absent ─▶ tables
 //!         │                                              ▲ the commit
 //!         └──────────────────────────────────────────────┘ its hash
 //! ```
@@ -22,6 +22,8 @@ mod calendar;
 mod clickhouse;
 mod complete;
 mod exclude;
+mod exclude_from;
+mod index;
 mod ledger;
 mod proof;
 mod prove;
@@ -38,20 +40,23 @@ use anyhow::{Context, Result, bail};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use weir_checkpoints::{
-    ClosedOn, DAY_FORMAT_VERSION, Day, DayRecord, DayTotals, Manifest, Names, OutputPart, Sequence, Store, content_hash,
+    ClosedOn, DAY_FORMAT_VERSION, Day, DayRecord, DayTotals, IndexOfDay, Manifest, Names, OutputPart, Sequence, Store,
+    content_hash,
 };
 use weir_connectors::clickhouse::ClickHouseConfig;
 use weir_connectors::delta::{
     BillingTable, DayArchive, DayFiles, DayRange, Excluded, billed, check_day, commit_day, corrected,
 };
 use weir_dataflow::Layout;
-use weir_dataflow::reconcile::{AdDay, ArchiveFactory, DayCount, Recount, RecountProgress, SHARDS, recount};
+use weir_dataflow::reconcile::{
+    AdDay, ArchiveFactory, BilledWindow, DayCount, IndexTo, Recount, RecountProgress, SHARDS, WrongEpoch, recount,
+};
 
 pub use self::calendar::{LocalDay, date_at};
 pub use self::clickhouse::DaysToClickHouse;
 pub use self::exclude::{ExclusionList, Exclusions};
 pub use self::proof::DayProof;
-pub use self::report::{CorrectionSum, DayReport, DayStatus, WrongWindow};
+pub use self::report::{CorrectionSum, DayReport, DayStatus, SuspectEpoch, WrongWindow};
 pub use self::what_if::{AdWhatIf, OtherTime, WhatIf};
 use crate::config::TimeConfig;
 use crate::verify::coverage;
@@ -80,6 +85,8 @@ pub struct Reconciler {
     pub clickhouse: Option<ClickHouseConfig>,
     /// How far around a day copies are looked for.
     pub margin_ms: i64,
+    /// Whether a closed day keeps an index.
+    pub index: bool,
     /// Threads of this process.
     pub workers: usize,
     /// The processes that recount together, and which of them this is.
@@ -99,6 +106,16 @@ pub struct Wanted {
     pub include: Vec<String>,
     /// Whether users are counted one by one.
     pub exact_users: bool,
+    /// Whether the archive is counted anew, even if nothing has changed or an index would do.
+    pub anew: bool,
+}
+
+/// What a new revision is made of.
+struct Counted {
+    count: DayCount,
+    windows: Vec<BilledWindow>,
+    index: Option<IndexOfDay>,
+    wrong_epochs: Vec<WrongEpoch>,
 }
 
 /// All that a recount of a day starts from.
@@ -110,6 +127,10 @@ struct Found {
     archive: DayArchive,
     lists: Vec<ExclusionList>,
     exact_users: bool,
+    anew: bool,
+    /// Stands for what is recounted.
+    archive_hash: String,
+    /// Stands for that and the lists.
     inputs: String,
 }
 
@@ -146,13 +167,24 @@ impl Reconciler {
         if !missing.is_empty() {
             return self.waiting(&found.day, &found.record, missing, wanted);
         }
-        let count = lead.count(&found)?;
-        self.write(&names, found, &count)
+        let before = self.before(&found.record)?;
+        if let Some((count, windows)) = self.restate(&found, &before)? {
+            let index = found.record.newest().and_then(|newest| newest.index.clone());
+            let counted = Counted { count, windows, index, wrong_epochs: Vec::new() };
+            return self.write(&names, found, &before, counted);
+        }
+        let index_to = self.index_to(&names, &found);
+        let count = lead.count(&found, index_to.clone()).inspect_err(|_| self.drop_segments(index_to.as_ref()))?;
+        let windows = self.windows(&found, &count)?;
+        let index = index_to.zip(count.index.as_ref()).map(|(to, index)| self.keep_index(&found, &to, index));
+        let index = index.transpose()?;
+        let wrong_epochs = self.wrong_epochs(&found, &count)?;
+        self.write(&names, found, &before, Counted { count, windows, index, wrong_epochs })
     }
 
     /// A day that is open, or closed with more on its way to it. What was asked for is not done then, and that is said.
     fn waiting(&self, day: &LocalDay, record: &Day, missing: Vec<String>, wanted: &Wanted) -> Result<DayReport> {
-        let asked = !wanted.exclude.is_empty() || !wanted.include.is_empty() || wanted.exact_users;
+        let asked = !wanted.exclude.is_empty() || !wanted.include.is_empty() || wanted.exact_users || wanted.anew;
         if record.newest().is_some() && asked {
             bail!("{} is closed, and cannot be restated now: {}; nothing was changed", day.text(), missing.join("; "));
         }
@@ -177,7 +209,7 @@ impl Reconciler {
 
     /// Whether all that is known has been recounted before: into the newest revision, or without anything new.
     fn was_counted(&self, names: &Names, found: &Found) -> Result<bool> {
-        let Some(newest) = found.record.newest() else { return Ok(false) };
+        let Some(newest) = found.record.newest().filter(|_| !found.anew) else { return Ok(false) };
         let checked = self.checkpoints.get(&names.day_checked(&newest.date))?;
         Ok(newest.inputs == found.inputs || checked.as_deref() == Some(found.checked().as_bytes()))
     }
@@ -242,19 +274,27 @@ impl Reconciler {
         let exact_users = wanted.exact_users || record.newest().is_some_and(|newest| newest.exact_users);
         let mut inputs =
             format!("{} {} {} {exact_users} {}\n", day.start_ms, day.end_ms, self.margin_ms, archive.fingerprint());
+        let archive_hash = content_hash(inputs.as_bytes());
         lists.iter().for_each(|list| inputs.push_str(&format!("{} {}\n", list.name, list.hash())));
         let inputs = content_hash(inputs.as_bytes());
-        Ok(Found { day, record, manifest, manifest_hash, archive, lists, exact_users, inputs })
+        let anew = wanted.anew;
+        Ok(Found { day, record, manifest, manifest_hash, archive, lists, exact_users, anew, archive_hash, inputs })
     }
 
     /// Recounts a day in this process alone.
-    fn count(&self, found: &Found, leaves_of: Option<String>) -> Result<DayCount> {
-        let counted = recount(self.recount_of(found, leaves_of, 1)?, Layout::Threads(self.workers));
+    fn count(&self, found: &Found, leaves_of: Option<String>, index: Option<IndexTo>) -> Result<DayCount> {
+        let counted = recount(self.recount_of(found, leaves_of, index, 1)?, Layout::Threads(self.workers));
         counted.with_context(|| format!("{} stays as it is", found.day.text()))?.context("this process has no result")
     }
 
     /// What is to be recounted, by so many processes.
-    fn recount_of(&self, found: &Found, leaves_of: Option<String>, processes: usize) -> Result<Recount> {
+    fn recount_of(
+        &self,
+        found: &Found,
+        leaves_of: Option<String>,
+        index: Option<IndexTo>,
+        processes: usize,
+    ) -> Result<Recount> {
         let room = self.memory_bytes.max(1) * processes as u64;
         let passes = (found.archive.rows() * ROW_BYTES).div_ceil(room).clamp(1, u64::from(SHARDS));
         Ok(Recount {
@@ -264,32 +304,44 @@ impl Reconciler {
             passes: passes as u32,
             exact_users: found.exact_users,
             leaves_of,
-            archive: excluding(found.archive.clone(), &found.lists)?,
+            archive: counted_from(found.archive.clone(), &found.lists, index.is_some())?,
+            index,
             progress: Arc::clone(&self.progress),
         })
     }
 
+    /// A run: a hash of all that goes into it.
+    fn run_of(&self, found: &Found) -> String {
+        let (date, revision, version) = (found.day.text(), found.record.next_revision(), env!("CARGO_PKG_VERSION"));
+        let Found { inputs, manifest_hash, .. } = found;
+        let run = content_hash(format!("{} {date} {revision} {inputs} {manifest_hash} {version}", self.job).as_bytes());
+        run.get(..16).unwrap_or_default().to_owned()
+    }
+
     /// Writes a revision, unless it says nothing new.
-    fn write(&self, names: &Names, mut found: Found, count: &DayCount) -> Result<DayReport> {
-        let before = self.before(&found.record)?;
-        let ledger = Ledger::of(&count.ads, &before)?;
-        if ledger.is_nothing_new(&before) && found.asks_for_the_same() {
+    fn write(&self, names: &Names, mut found: Found, before: &Before, counted: Counted) -> Result<DayReport> {
+        let Counted { count, windows, index, wrong_epochs } = counted;
+        let ledger = Ledger::of(&count.ads, before)?;
+        if ledger.is_nothing_new(before) && found.asks_for_the_same() {
             self.checkpoints.put(&names.day_checked(&found.day.text()), found.checked().into_bytes())?;
+            self.drop_index(&found, index.as_ref());
             return Ok(DayReport::unchanged(&self.job, &found.day, &found.record));
         }
         let (date, revision) = (found.day.text(), found.record.next_revision());
         // The files name the manifest and the version, so these are in their names: nobody writes other bytes under the same.
-        let version = env!("CARGO_PKG_VERSION");
-        let run = format!("{} {date} {revision} {} {} {version}", self.job, found.inputs, found.manifest_hash);
-        let run = content_hash(run.as_bytes());
-        let run = run.get(..16).unwrap_or_default();
-        let files =
-            DayFiles { store: self.tables.as_ref(), date: &date, revision, run, manifest_hash: &found.manifest_hash };
+        let run = self.run_of(&found);
+        let files = DayFiles {
+            store: self.tables.as_ref(),
+            date: &date,
+            revision,
+            run: &run,
+            manifest_hash: &found.manifest_hash,
+        };
         let mut outputs = vec![files.billed(&ledger.billed)?];
         if !ledger.entries.is_empty() {
             outputs.push(files.corrected(&ledger.entries)?);
         }
-        outputs.extend(files.windows(&self.windows(&found, count)?, found.manifest.epoch.0)?);
+        outputs.extend(files.windows(&windows, found.manifest.epoch.0)?);
         for list in &found.lists {
             list.keep(self.checkpoints.as_ref(), &names.days())?;
         }
@@ -304,16 +356,17 @@ impl Reconciler {
             end_ms: found.day.end_ms,
             revision,
             previous: None,
-            run: run.to_owned(),
+            run,
             closed_on: ClosedOn {
                 sequence: found.manifest.sequence,
                 hash: found.manifest_hash.clone(),
                 epoch: found.manifest.epoch,
             },
             inputs: found.inputs.clone(),
-            excluded: found.lists.iter().map(|list| (list.name.clone(), list.hash())).collect::<BTreeMap<_, _>>(),
+            index,
+            excluded: found.hashes_of_lists(),
             exact_users: found.exact_users,
-            totals: totals(count, before.entries.len() + ledger.entries.len()),
+            totals: totals(&count, before.entries.len() + ledger.entries.len()),
             root: count.root.clone(),
             written_ms: now_ms(),
             outputs,
@@ -322,7 +375,8 @@ impl Reconciler {
         check_day(&self.tables, &record)?;
         found.record.publish(self.checkpoints.as_ref(), names, record)?;
         self.finish_last(&found.record)?;
-        Ok(DayReport::written(&self.job, &found.day, &found.record, &ledger.entries, &count.ads))
+        self.sweep_indexes(names, &found);
+        Ok(DayReport::written(&self.job, &found.day, &found.record, &ledger.entries, &count.ads, &wrong_epochs))
     }
 
     /// What was written before.
@@ -347,8 +401,13 @@ impl Reconciler {
 impl Found {
     /// Whether lists and counting are those of the newest revision. Others are kept for what is still to come.
     fn asks_for_the_same(&self) -> bool {
-        let lists: BTreeMap<String, String> = self.lists.iter().map(|list| (list.name.clone(), list.hash())).collect();
+        let lists = self.hashes_of_lists();
         self.record.newest().is_some_and(|newest| newest.excluded == lists && newest.exact_users == self.exact_users)
+    }
+
+    /// The lists by their names: what they say.
+    fn hashes_of_lists(&self) -> BTreeMap<String, String> {
+        self.lists.iter().map(|list| (list.name.clone(), list.hash())).collect()
     }
 
     /// What stands for a recount that found nothing new: of these inputs, beside this revision.
@@ -357,8 +416,9 @@ impl Found {
     }
 }
 
-/// The archive, with the clicks marked that some lists take out.
-fn excluding(archive: DayArchive, lists: &[ExclusionList]) -> Result<Arc<dyn ArchiveFactory>> {
+/// The archive, with the clicks marked that some lists take out, and all that an index needs if one is wanted.
+fn counted_from(archive: DayArchive, lists: &[ExclusionList], for_index: bool) -> Result<Arc<dyn ArchiveFactory>> {
+    let archive = if for_index { archive.for_index() } else { archive };
     let exclusions = Exclusions::parse(lists)?;
     if exclusions.is_empty() {
         return Ok(Arc::new(archive));

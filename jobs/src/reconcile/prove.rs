@@ -22,7 +22,7 @@ impl Reconciler {
         let found = self.find(day, record, manifest, manifest_hash, &Wanted::default())?;
         let ad_id = first_ad(&found.archive, click_id)?;
         let ad_id = ad_id.with_context(|| format!("there is no click `{click_id}` in the archive of {date}"))?;
-        let count = self.count(&found, Some(ad_id.clone()))?;
+        let count = self.count(&found, Some(ad_id.clone()), None)?;
         if count.root != newest.root {
             bail!(
                 "the recount of {date} leads to another root than its record has: more is known of it, run weir reconcile first"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use weir_checkpoints::Day;
 use weir_connectors::delta::CorrectedAd;
-use weir_dataflow::reconcile::AdDay;
+use weir_dataflow::reconcile::{AdDay, WrongEpoch};
 
 use super::calendar::LocalDay;
 
@@ -48,6 +48,8 @@ pub struct DayReport {
     pub wrong_windows: Vec<WrongWindow>,
     /// How many there are.
     pub wrong_windows_count: u64,
+    /// The epochs that seem to be behind them.
+    pub wrong_epochs: Vec<SuspectEpoch>,
     /// What is missing, for the day to be closed, or restated.
     pub missing: Vec<String>,
     /// How long it took, in seconds.
@@ -92,6 +94,28 @@ pub struct WrongWindow {
     pub streamed: i64,
 }
 
+/// An epoch that explains minutes in which the stream has counted wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SuspectEpoch {
+    /// The epoch.
+    pub epoch: u64,
+    /// `lost`: its clicks were not counted; `doubled`: they were counted twice.
+    pub mistake: &'static str,
+    /// The minutes of ads that this explains.
+    pub explained: u64,
+    /// The minutes of ads that it has clicks in.
+    pub minutes: u64,
+    /// By how many clicks the stream is wrong in those that it explains.
+    pub clicks: i64,
+}
+
+impl SuspectEpoch {
+    fn of(wrong: &WrongEpoch) -> Self {
+        let WrongEpoch { epoch, mistake, explained, minutes, clicks } = *wrong;
+        Self { epoch, mistake: mistake.as_str(), explained, minutes, clicks }
+    }
+}
+
 impl DayReport {
     /// Of a day that lacks something. One that was closed stays so, whatever is on its way to it.
     pub(super) fn waiting(job: &str, day: &LocalDay, record: &Day, missing: Vec<String>) -> Self {
@@ -105,7 +129,14 @@ impl DayReport {
     }
 
     /// Of a day with a new revision.
-    pub(super) fn written(job: &str, day: &LocalDay, record: &Day, entries: &[CorrectedAd], ads: &[AdDay]) -> Self {
+    pub(super) fn written(
+        job: &str,
+        day: &LocalDay,
+        record: &Day,
+        entries: &[CorrectedAd],
+        ads: &[AdDay],
+        wrong_epochs: &[WrongEpoch],
+    ) -> Self {
         let first = record.newest().is_some_and(|newest| newest.revision == 1);
         let status = if first { DayStatus::Closed } else { DayStatus::Restated };
         let mut sums: BTreeMap<&str, CorrectionSum> = BTreeMap::new();
@@ -125,6 +156,7 @@ impl DayReport {
         Self {
             wrong_windows: wrong_windows.collect(),
             wrong_windows_count: wrong.count() as u64,
+            wrong_epochs: wrong_epochs.iter().map(SuspectEpoch::of).collect(),
             corrections: sums.into_values().collect(),
             ..Self::of(job, day, record, status)
         }
@@ -154,6 +186,7 @@ impl DayReport {
             corrections: Vec::new(),
             wrong_windows: Vec::new(),
             wrong_windows_count: 0,
+            wrong_epochs: Vec::new(),
             missing: Vec::new(),
             seconds: 0.0,
         }

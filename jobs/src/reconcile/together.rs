@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use weir_checkpoints::{Manifest, Names, Sequence, Store};
 use weir_connectors::delta::{DayArchive, DayRange};
-use weir_dataflow::reconcile::{ArchiveError, ArchiveFactory, Archives, DayCount, Part, recount_together};
+use weir_dataflow::reconcile::{ArchiveError, Archives, DayCount, IndexTo, Opened, Part, recount_together};
 
-use super::{ExclusionList, Found, Reconciler, excluding};
+use super::{ExclusionList, Found, Reconciler, counted_from};
 
 /// How the archive of a day is opened.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ struct Plan {
     files: String,
     /// The lists in use, by name: their hashes.
     excluded: BTreeMap<String, String>,
+    /// What the names of the index begin with, if there is to be one.
+    index: Option<String>,
 }
 
 /// The word that process 0 owes the others for a day.
@@ -43,10 +45,10 @@ impl<'a> Lead<'a> {
     }
 
     /// Recounts a day, with the others if there are any.
-    pub(super) fn count(&mut self, found: &Found) -> Result<DayCount> {
+    pub(super) fn count(&mut self, found: &Found, index: Option<IndexTo>) -> Result<DayCount> {
         let (_, processes) = self.reconciler.layout.process();
         if processes == 1 {
-            return self.reconciler.count(found, None);
+            return self.reconciler.count(found, None, index);
         }
         let Reconciler { job, checkpoints, .. } = self.reconciler;
         let days = Names::new(job).days();
@@ -61,9 +63,10 @@ impl<'a> Lead<'a> {
             end_ms: found.day.end_ms,
             margin_ms: self.reconciler.margin_ms,
             files: found.archive.fingerprint(),
-            excluded: found.lists.iter().map(|list| (list.name.clone(), list.hash())).collect(),
+            excluded: found.hashes_of_lists(),
+            index: index.as_ref().map(|to| to.prefix.clone()),
         };
-        let recount = self.reconciler.recount_of(found, None, processes)?;
+        let recount = self.reconciler.recount_of(found, None, index, processes)?;
         self.said = true;
         let part = Part::Leads(Some((recount, serde_json::to_string(&plan)?)));
         let counted = recount_together(part, self.reconciler.layout.clone());
@@ -83,7 +86,7 @@ impl Reconciler {
     /// Takes part in the recount of one day, as process 0 says.
     pub fn follow(&self) -> Result<()> {
         let (job, checkpoints, tables) = (self.job.clone(), Arc::clone(&self.checkpoints), Arc::clone(&self.tables));
-        let open = move |plan: &str| open(&job, checkpoints.as_ref(), &tables, plan);
+        let open = move |plan: &str| open(&job, &checkpoints, &tables, plan);
         let archives: Archives =
             Arc::new(move |plan| open(plan).map_err(|error| ArchiveError::Unfit(format!("{error:#}"))));
         let part = Part::Follows { archives, progress: Arc::clone(&self.progress) };
@@ -92,7 +95,7 @@ impl Reconciler {
     }
 }
 
-fn open(job: &str, checkpoints: &dyn Store, tables: &Arc<dyn Store>, plan: &str) -> Result<Arc<dyn ArchiveFactory>> {
+fn open(job: &str, checkpoints: &Arc<dyn Store>, tables: &Arc<dyn Store>, plan: &str) -> Result<Opened> {
     let plan: Plan = serde_json::from_str(plan).context("process 0 is of another version of weir")?;
     if (plan.job.as_str(), plan.version.as_str()) != (job, env!("CARGO_PKG_VERSION")) {
         bail!(
@@ -113,6 +116,8 @@ fn open(job: &str, checkpoints: &dyn Store, tables: &Arc<dyn Store>, plan: &str)
         );
     }
     let days = names.days();
-    let lists = plan.excluded.iter().map(|(name, hash)| ExclusionList::kept(checkpoints, &days, name, hash));
-    excluding(archive, &lists.collect::<Result<Vec<_>>>()?)
+    let lists = plan.excluded.iter().map(|(name, hash)| ExclusionList::kept(checkpoints.as_ref(), &days, name, hash));
+    let archive = counted_from(archive, &lists.collect::<Result<Vec<_>>>()?, plan.index.is_some())?;
+    let index = plan.index.map(|prefix| IndexTo { store: Arc::clone(checkpoints), prefix });
+    Ok(Opened { archive, index })
 }

@@ -83,6 +83,7 @@ impl Reconciler {
         let passes = (found.archive.rows() * ROW_BYTES).div_ceil(self.memory_bytes.max(1)).clamp(1, u64::from(SHARDS));
         let counted = recount(
             Recount {
+                index: None,
                 start_ms: found.day.start_ms,
                 end_ms: found.day.end_ms,
                 margin_ms: self.margin_ms,

@@ -1,7 +1,10 @@
 //! Traffic that is taken out, and put back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
 use serde_json::json;
 
 use crate::bench::{Bench, Click};
@@ -84,6 +87,64 @@ fn a_list_that_matches_nothing_yet_stays_in_use() {
     });
     assert_eq!(bench.counts(DATE)["ad"], 5400 + 1, "of a day, 5,400 and the one that is no bot");
     job.terminate();
+}
+
+/// A Parquet file with one column of text.
+fn write_parquet(path: &std::path::Path, column: &str, values: &[&str]) {
+    let column = (column, Arc::new(StringArray::from(values.to_vec())) as ArrayRef);
+    let batch = RecordBatch::try_from_iter([column]).unwrap();
+    let mut writer = ArrowWriter::try_new(std::fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_list_can_be_a_parquet_file_or_a_delta_table() {
+    let bench = Bench::new("");
+    let mut log: Vec<Click> = (0..100).map(|n| Click::new(format!("c-{n}"), "ad", START_MS + n * 60_000)).collect();
+    log.iter_mut().take(10).for_each(|click| click.user = "bot".to_owned());
+    bench.append(0, &log);
+    bench.run();
+    bench.reconcile(DATE, &[]);
+
+    write_parquet(&bench.path().join("bots.parquet"), "user_id", &["bot", "nobody"]);
+    let restated = bench.reconcile(DATE, &["--exclude", "bots.parquet"]);
+    assert_eq!((&restated["billed"], &restated["excluded"]), (&json!(90), &json!(["bots"])));
+
+    let table = bench.path().join("lists/stolen");
+    std::fs::create_dir_all(table.join("_delta_log")).unwrap();
+    write_parquet(&table.join("a.parquet"), "click_id", &["c-50", "c-51"]);
+    write_parquet(&table.join("gone.parquet"), "click_id", &["c-60"]);
+    let add = |name: &str| {
+        let size = std::fs::metadata(table.join(name)).unwrap().len();
+        json!({"add": {"path": name, "partitionValues": {}, "size": size, "modificationTime": 1, "dataChange": true}})
+    };
+    let first =
+        [json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}), add("a.parquet"), add("gone.parquet")];
+    let second = [json!({"remove": {"path": "gone.parquet", "deletionTimestamp": 1, "dataChange": true}})];
+    for (version, actions) in [&first[..], &second[..]].into_iter().enumerate() {
+        let lines: String = actions.iter().map(|action| format!("{action}\n")).collect();
+        std::fs::write(table.join(format!("_delta_log/{version:020}.json")), lines).unwrap();
+    }
+    let by_url = format!("file://{}", table.display());
+    let restated = bench.reconcile(DATE, &["--exclude", &by_url]);
+    assert_eq!((&restated["billed"], &restated["excluded"]), (&json!(88), &json!(["bots", "stolen"])));
+    assert_eq!(bench.reconcile(DATE, &["--exclude", "lists/stolen"])["status"], "unchanged");
+
+    let refused = |place: &str, expect: &str| {
+        let output = bench.weir(&["reconcile", "job.toml", "--date", DATE, "--exclude", place]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains(expect), "{place}: {said}");
+    };
+    write_parquet(&bench.path().join("other.parquet"), "name", &["bot"]);
+    refused("other.parquet", "it has none of the columns click_id, user_id, ip_address");
+    std::fs::write(bench.path().join("broken.parquet"), "no Parquet").unwrap();
+    refused("broken.parquet", "cannot read --exclude broken.parquet");
+    refused("checkpoints", "there is no such Delta table");
+    refused("nowhere/bots.ndjson", "there is no such folder");
+    assert!(!bench.path().join("nowhere").exists());
+    refused("nobody.ndjson", "there is no such file");
+    assert_eq!(bench.counts(DATE)["ad"], 88);
 }
 
 #[test]

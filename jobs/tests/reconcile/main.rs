@@ -10,6 +10,7 @@ mod copied;
 mod edges;
 mod excluded;
 mod faults;
+mod indexed;
 mod killed;
 mod planted;
 #[path = "../serve/process.rs"]

@@ -26,8 +26,8 @@ fn log() -> Vec<Click> {
     (0..30_000).map(|n| Click::new(format!("c-{n}"), &format!("ad-{}", n % 4), START_MS + n * 2500)).collect()
 }
 
-/// The clicks of one of the epochs, by ad and minute.
-fn of_epoch(bench: &Bench, number: usize) -> Cells {
+/// One of the epochs, and its clicks by ad and minute.
+fn of_epoch(bench: &Bench, number: usize) -> (i64, Cells) {
     let mut epochs: BTreeMap<i64, Cells> = BTreeMap::new();
     let folder = bench.path().join("tables/clicks_raw");
     for batch in live(&folder).iter().flat_map(|path| batches(&folder.join(path))) {
@@ -41,7 +41,7 @@ fn of_epoch(bench: &Bench, number: usize) -> Cells {
         }
     }
     assert!(epochs.len() > 5, "{} epochs", epochs.len());
-    epochs.into_values().nth(number).unwrap()
+    epochs.into_iter().nth(number).unwrap()
 }
 
 fn batches(path: &Path) -> Vec<RecordBatch> {
@@ -93,12 +93,13 @@ fn changed(batch: &RecordBatch, left: &mut HashMap<(String, i64), i64>) -> Recor
     RecordBatch::try_new(batch.schema(), columns).unwrap()
 }
 
-fn check(name: &str, change: impl Fn(&Bench) -> Cells) {
+/// What is planted by ad and minute, and the epoch and mistake that should be named.
+fn check(name: &str, change: impl Fn(&Bench) -> (Cells, Option<(i64, &'static str)>)) {
     let bench = Bench::new("");
     let log = log();
     bench.append(0, &log);
     bench.run();
-    let change = change(&bench);
+    let (change, mistake) = change(&bench);
     assert!(!change.is_empty(), "{name}");
     plant(&bench, &change);
 
@@ -110,6 +111,15 @@ fn check(name: &str, change: impl Fn(&Bench) -> Cells) {
         let delta = wrong["streamed"].as_i64().unwrap() - wrong["expected"].as_i64().unwrap();
         assert_eq!(change.get(&cell), Some(&delta), "{name}: {wrong}");
     }
+    let epochs = report["wrong_epochs"].as_array().unwrap();
+    let named: Vec<_> = epochs.iter().map(|epoch| (&epoch["epoch"], &epoch["mistake"], &epoch["explained"])).collect();
+    let expect: Vec<_> =
+        mistake.iter().map(|(epoch, mistake)| (json!(epoch), json!(mistake), json!(change.len()))).collect();
+    assert_eq!(
+        named,
+        expect.iter().map(|(epoch, mistake, minutes)| (epoch, mistake, minutes)).collect::<Vec<_>>(),
+        "{name}"
+    );
     let mut corrected: BTreeMap<(String, String), i64> = BTreeMap::new();
     for entry in bench.ledger(DATE) {
         *corrected.entry((entry.ad, entry.reason)).or_default() += entry.after - entry.before;
@@ -124,13 +134,19 @@ fn check(name: &str, change: impl Fn(&Bench) -> Cells) {
 
 #[test]
 fn a_lost_epoch_a_doubled_epoch_and_a_wrong_ad_are_found() {
-    check("a lost epoch", |bench| of_epoch(bench, 1).into_iter().map(|(cell, clicks)| (cell, -clicks)).collect());
-    check("a doubled epoch", |bench| of_epoch(bench, 3));
+    check("a lost epoch", |bench| {
+        let (epoch, cells) = of_epoch(bench, 1);
+        (cells.into_iter().map(|(cell, clicks)| (cell, -clicks)).collect(), Some((epoch, "lost")))
+    });
+    check("a doubled epoch", |bench| {
+        let (epoch, cells) = of_epoch(bench, 3);
+        (cells, Some((epoch, "doubled")))
+    });
     check("a wrong ad", |bench| {
         // A minute in which both ads have clicks.
-        let cells = of_epoch(bench, 4);
+        let (_, cells) = of_epoch(bench, 4);
         let both = cells.keys().find(|(ad, minute)| ad == "ad-1" && cells.contains_key(&("ad-2".to_owned(), *minute)));
         let minute = both.unwrap().1;
-        Cells::from([(("ad-1".to_owned(), minute), -1), (("ad-2".to_owned(), minute), 1)])
+        (Cells::from([(("ad-1".to_owned(), minute), -1), (("ad-2".to_owned(), minute), 1)]), None)
     });
 }

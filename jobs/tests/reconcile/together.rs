@@ -142,7 +142,8 @@ fn processes_of_another_job_or_with_other_files_take_no_part() {
     check(job.replace("\"clicks\"", "\"others\""), "give all processes the same job file");
     check(job.replace("\"checkpoints\"", "\"elsewhere\""), "checkpoint.url is file://");
     check(job.replace("\"tables\"", "\"elsewhere\""), "tables.url is file://");
-    assert!(!bench.path().join("checkpoints/clicks/days").exists(), "nothing was written");
+    let record = bench.path().join("checkpoints/clicks/days").join(DATE).join("000001.json");
+    assert!(!record.exists() && !bench.path().join("tables/billing_daily").exists(), "the day stays open");
     for (more, expect) in [
         (["--watch"].as_slice(), "for one process"),
         (&["--what-if", "allowed_lateness=1h", "--date", DATE], "for one process"),

@@ -15,6 +15,10 @@ pub(super) const OF_CLICKS: [&str; 9] =
 pub(super) const OF_CLICKS_WITH_IDS: [&str; 7] =
     ["ad_id", "user_id", "timestamp", "click_id", "partition", "offset", "epoch"];
 
+/// The same, to make an index.
+pub(super) const OF_CLICKS_FOR_INDEX: [&str; 9] =
+    ["ad_id", "user_id", "timestamp", "click_id", "ip_address", "partition", "offset", "epoch", REGION];
+
 /// What is read of it to count windows.
 pub(super) const OF_CLICKS_BY_WINDOW: [&str; 7] =
     ["ad_id", "user_id", "timestamp", "partition", "offset", "epoch", REGION];

@@ -46,21 +46,38 @@ pub struct DayArchive {
     epoch: u64,
     files: Arc<Vec<FileOf>>,
     excluded: Option<Excluded>,
-    /// Whether rows are read to count windows by region, and not to tell clicks apart.
-    by_window: bool,
+    /// What its rows are read for.
+    purpose: Purpose,
+}
+
+/// What rows are read for, which decides on their columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To tell clicks apart.
+    Count,
+    /// The same, and to make an index: with addresses and regions.
+    Index,
+    /// To count windows by region.
+    Windows,
 }
 
 impl DayArchive {
     /// Finds the files that hold all rows up to a manifest, but for those that it holds back. Later ones are not looked at.
     pub fn open(store: Arc<dyn Store>, range: DayRange, manifest: &Manifest) -> Result<Self, SinkError> {
         let files = Arc::new(find(store.as_ref(), range, manifest)?);
-        Ok(Self { store, epoch: manifest.epoch.0, files, excluded: None, by_window: false })
+        Ok(Self { store, epoch: manifest.epoch.0, files, excluded: None, purpose: Purpose::Count })
     }
 
     /// The same, with some clicks marked as to be taken out.
     #[must_use]
     pub fn excluding(self, excluded: Excluded) -> Self {
         Self { excluded: Some(excluded), ..self }
+    }
+
+    /// The same, with all that an index of the day needs.
+    #[must_use]
+    pub fn for_index(self) -> Self {
+        Self { purpose: Purpose::Index, ..self }
     }
 
     /// The clicks of some hours, and all windows, with their regions. Clicks have no ids, and late ones are not told from
@@ -72,7 +89,7 @@ impl DayArchive {
                 files.push(file.clone());
             }
         }
-        Ok(Self { files: Arc::new(files), excluded: None, by_window: true, ..self.clone() })
+        Ok(Self { files: Arc::new(files), excluded: None, purpose: Purpose::Windows, ..self.clone() })
     }
 
     /// Stands for the contents of all files: SHA-256 over their names, sizes and hashes.
@@ -97,6 +114,6 @@ impl DayArchive {
 impl ArchiveFactory for DayArchive {
     fn open(&self, worker: usize, workers: usize) -> Result<Box<dyn Archive>, ArchiveError> {
         let mine = files::dealt(&self.files, worker, workers);
-        Ok(Box::new(Share::new(Arc::clone(&self.store), self.epoch, mine, self.excluded.clone(), self.by_window)))
+        Ok(Box::new(Share::new(Arc::clone(&self.store), self.epoch, mine, self.excluded.clone(), self.purpose)))
     }
 }

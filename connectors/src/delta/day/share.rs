@@ -9,11 +9,12 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader
 use weir_checkpoints::{Store, content_hash};
 use weir_dataflow::reconcile::{Archive, ArchiveError, ArchiveRow};
 
-use super::Excluded;
 use super::columns::{
-    Clicks, OF_CLICKS, OF_CLICKS_BY_WINDOW, OF_CLICKS_WITH_IDS, OF_LATE, OF_WINDOWS, REGION, Windows,
+    Clicks, OF_CLICKS, OF_CLICKS_BY_WINDOW, OF_CLICKS_FOR_INDEX, OF_CLICKS_WITH_IDS, OF_LATE, OF_WINDOWS, REGION,
+    Windows,
 };
 use super::files::FileOf;
+use super::{Excluded, Purpose};
 use crate::delta::Table;
 
 /// Rows that are decoded at once.
@@ -25,7 +26,7 @@ pub(super) struct Share {
     epoch: u64,
     files: Vec<FileOf>,
     excluded: Option<Excluded>,
-    by_window: bool,
+    purpose: Purpose,
     waiting: VecDeque<usize>,
     open: Option<OpenFile>,
 }
@@ -48,10 +49,10 @@ impl Share {
         epoch: u64,
         files: Vec<FileOf>,
         excluded: Option<Excluded>,
-        by_window: bool,
+        purpose: Purpose,
     ) -> Self {
         let waiting = (0..files.len()).collect();
-        Self { store, epoch, files, excluded, by_window, waiting, open: None }
+        Self { store, epoch, files, excluded, purpose, waiting, open: None }
     }
 
     /// The next file with rows, checked against the log.
@@ -73,13 +74,15 @@ impl Share {
                 )));
             }
         }
-        let columns = match (file.table, self.by_window) {
-            (Table::Agg, true) => [&OF_WINDOWS[..], &[REGION]].concat(),
-            (Table::Agg, false) => OF_WINDOWS.to_vec(),
+        let columns = match (file.table, self.purpose) {
+            (Table::Agg, Purpose::Windows) => [&OF_WINDOWS[..], &[REGION]].concat(),
+            (Table::Agg, _) => OF_WINDOWS.to_vec(),
             (Table::Late, _) => [&OF_CLICKS[..], &[OF_LATE]].concat(),
-            (Table::Raw, true) => OF_CLICKS_BY_WINDOW.to_vec(),
-            (Table::Raw, false) if self.excluded.is_some() => OF_CLICKS.to_vec(),
-            (Table::Raw, false) => OF_CLICKS_WITH_IDS.to_vec(),
+            (Table::Raw, Purpose::Windows) => OF_CLICKS_BY_WINDOW.to_vec(),
+            (Table::Raw, Purpose::Index) if self.excluded.is_some() => [&OF_CLICKS[..], &[REGION]].concat(),
+            (Table::Raw, Purpose::Index) => OF_CLICKS_FOR_INDEX.to_vec(),
+            (Table::Raw, Purpose::Count) if self.excluded.is_some() => OF_CLICKS.to_vec(),
+            (Table::Raw, Purpose::Count) => OF_CLICKS_WITH_IDS.to_vec(),
         };
         OpenFile::new(file, Bytes::from(bytes), &columns)
     }
@@ -109,7 +112,7 @@ impl Archive for Share {
 impl OpenFile {
     fn new(file: &FileOf, bytes: Bytes, columns: &[&str]) -> Result<Self, ArchiveError> {
         let rows = rows(&bytes, columns, 0).map_err(|reason| wrong(&file.live.name, reason))?;
-        let whole = columns != OF_CLICKS_WITH_IDS;
+        let whole = columns != OF_CLICKS_WITH_IDS && columns != OF_CLICKS_FOR_INDEX;
         Ok(Self { table: file.table, name: Arc::clone(&file.live.name), bytes, rows, whole, done: 0 })
     }
 
@@ -133,7 +136,7 @@ impl OpenFile {
         let clicks = Clicks::of(&batch).map_err(wrong)?;
         if clicks.lack_ids() && !self.whole {
             // From here on the other columns are needed as well.
-            self.rows = rows(&self.bytes, &OF_CLICKS, self.done).map_err(wrong)?;
+            self.rows = rows(&self.bytes, &[&OF_CLICKS[..], &[REGION]].concat(), self.done).map_err(wrong)?;
             self.whole = true;
             return Ok(true);
         }

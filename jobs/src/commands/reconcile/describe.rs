@@ -52,6 +52,16 @@ pub(super) fn describe(report: &DayReport) -> String {
             let when = instant(wrong.timestamp * 1000);
             text.push_str(&format!("  {} at {when}: {} instead of {}\n", wrong.ad_id, wrong.streamed, wrong.expected));
         }
+        for epoch in &report.wrong_epochs {
+            text.push_str(&format!(
+                "Epoch {} seems to be {}: that explains {} of its {} minutes of ads, {} clicks\n",
+                epoch.epoch,
+                epoch.mistake,
+                grouped(epoch.explained),
+                grouped(epoch.minutes),
+                signed(epoch.clicks)
+            ));
+        }
     }
     text
 }

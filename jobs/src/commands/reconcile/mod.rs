@@ -3,7 +3,6 @@
 mod describe;
 mod progress;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,11 +17,9 @@ use crate::Failure;
 use crate::cli::JobArgs;
 use crate::commands::cluster::ClusterArgs;
 use crate::commands::{load, open_store, signals};
-use crate::config::{JobConfig, is_name, parse_duration_ms};
+use crate::config::{JobConfig, parse_duration_ms};
 use crate::output::Output;
-use crate::reconcile::{
-    DayReport, DayStatus, ExclusionList, Exclusions, OtherTime, Reconciler, Wanted, WhatIf, date_at,
-};
+use crate::reconcile::{DayReport, DayStatus, ExclusionList, OtherTime, Reconciler, Wanted, WhatIf, date_at};
 
 use describe::{describe, describe_what_if};
 use progress::Progress;
@@ -42,10 +39,11 @@ pub(crate) struct ReconcileArgs {
     /// With --watch: how many days back are looked at
     #[arg(long, value_name = "N", default_value_t = 3, requires = "watch")]
     days: u64,
-    /// Takes traffic out: a file with lines like {"click_id":"…"}, {"user_id":"…"} or {"ip_address":"203.0.113.0/24"}.
+    /// Takes traffic out: a file with lines like {"click_id":"…"}, {"user_id":"…"} or {"ip_address":"203.0.113.0/24"}, a Parquet
+    /// file or the folder of a Delta table with such columns, by its path or URL.
     /// The file's name names the list; it stays in use for later runs
     #[arg(long, value_name = "FILE")]
-    exclude: Vec<PathBuf>,
+    exclude: Vec<String>,
     /// No longer takes out what the list of this name says
     #[arg(long, value_name = "LIST")]
     include: Vec<String>,
@@ -57,6 +55,10 @@ pub(crate) struct ReconcileArgs {
     /// Counts users one by one, instead of estimating them
     #[arg(long)]
     exact_users: bool,
+    /// Counts the archive anew, even if nothing has changed since, or traffic is to be taken out that the day's index knows:
+    /// nothing is written if it comes to the same
+    #[arg(long, conflicts_with_all = ["watch", "what_if"])]
+    recount: bool,
     /// About how much memory the copies of clicks may take, in MiB; a larger day is read in several passes
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(64..))]
     memory: u64,
@@ -117,9 +119,16 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
         return what_if(args, &config, &reconciler, timezone, output);
     }
     let wanted = Wanted {
-        exclude: args.exclude.iter().map(|path| list(path)).collect::<Result<_, Failure>>()?,
+        // Lists are read and understood before anything is done.
+        exclude: args
+            .exclude
+            .iter()
+            .map(|place| ExclusionList::read(place))
+            .collect::<anyhow::Result<_>>()
+            .map_err(Failure::Usage)?,
         include: args.include.clone(),
         exact_users: args.exact_users,
+        anew: args.recount,
     };
     let Some(Dates(first, last)) = args.date else { return Ok(()) };
     let mut reports = Vec::new();
@@ -175,6 +184,7 @@ pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64, layout: Layout) 
         time: config.time,
         clickhouse: config.clickhouse.clone(),
         margin_ms: i64::try_from(config.billing.margin_ms).unwrap_or(i64::MAX),
+        index: config.billing.index,
         workers: config.workers as usize,
         layout,
         memory_bytes,
@@ -261,21 +271,6 @@ fn tell(date: NaiveDate, report: anyhow::Result<DayReport>) {
         },
         Err(error) => tracing::error!(%date, "{error:#}"),
     }
-}
-
-/// A list is read and understood before anything is done.
-fn list(path: &Path) -> Result<ExclusionList, Failure> {
-    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-    if !is_name(&name) {
-        return Err(Failure::usage(format!(
-            "--exclude {}: the file's name names the list, so it must be letters, digits, `-`, `_` and `.`",
-            path.display()
-        )));
-    }
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read --exclude {}", path.display()));
-    let list = ExclusionList { name, bytes: bytes.map_err(Failure::Usage)? };
-    Exclusions::parse(std::slice::from_ref(&list)).map_err(Failure::Usage)?;
-    Ok(list)
 }
 
 fn dates(text: &str) -> Result<Dates, String> {
