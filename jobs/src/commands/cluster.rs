@@ -1,15 +1,21 @@
 //! `--process I --hosts FILE`: several processes that work as one.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use weir_dataflow::{ClusterSettings, Layout, Patience};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::Failure;
 use crate::config::{JobConfig, SourceConfig, format_duration_ms};
+
+/// How much of this program's file is read at a time.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Where this process stands among others.
 #[derive(Debug, Clone, Default, Args)]
@@ -91,6 +97,16 @@ fn facts(config: &JobConfig, command: &str) -> Result<BTreeMap<String, String>, 
 /// Version and hash of this binary. Processes of two builds might not understand each other's records, and would not notice.
 fn binary() -> Result<String, Failure> {
     // What runs, also where the file has been replaced since.
-    let bytes = std::fs::read("/proc/self/exe").context("cannot read this program's own file")?;
-    Ok(format!("{} ({:016x})", env!("CARGO_PKG_VERSION"), xxhash_rust::xxh3::xxh3_64(&bytes)))
+    let hash = File::open("/proc/self/exe").and_then(hash).context("cannot read this program's own file")?;
+    Ok(format!("{} ({hash:016x})", env!("CARGO_PKG_VERSION")))
+}
+
+fn hash(mut file: File) -> io::Result<u64> {
+    let (mut hasher, mut buffer) = (Xxh3::new(), vec![0; PIECE_BYTES]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.digest()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
 }
