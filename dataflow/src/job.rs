@@ -3,14 +3,25 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use weir_checkpoints::{AssembleError, JournalError, Manifest, PartError, PublishError, Settings, Store, StoreError};
+use timely::worker::Worker;
+use weir_checkpoints::{
+    AssembleError, Journal, JournalError, Manifest, Names, PartError, PublishError, Settings, Store, StoreError,
+};
 
+use crate::cluster::{self, ClusterError, ClusterSettings, Entry, Pulse};
 use crate::metrics::JobMetrics;
 use crate::time::TimeSettings;
 use crate::windows::HotWindows;
 use crate::{SinkError, SinkFactory, SourceError, SourceFactory, worker};
+
+/// How long a process of a cluster waits for the threads that it has started, once something is wrong. One of them may
+/// wait for a store that does not answer, and the other processes for the end of this one.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// How often it looks whether they have ended.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Everything that a job needs to run.
 pub struct Job {
@@ -72,14 +83,7 @@ pub enum Layout {
     /// This many threads of this process.
     Threads(usize),
     /// Several processes that reach each other over TCP.
-    Cluster {
-        /// Which of them this is.
-        process: usize,
-        /// The address of each.
-        hosts: Vec<String>,
-        /// Threads of each.
-        threads: usize,
-    },
+    Cluster(ClusterSettings),
 }
 
 /// How a job ended.
@@ -90,22 +94,50 @@ pub struct Finished {
 }
 
 /// Runs a job until its source ends, it is told to stop, or it fails.
+///
+/// In a cluster the process must end soon after an error: threads that belong to peers who no longer answer are left
+/// behind, and its connections are open until then.
 pub fn run(job: Job, layout: Layout) -> Result<Finished, JobError> {
     let job = Arc::new(job);
     let outcome = Arc::new(Outcome::default());
     job.hot.expect_workers(layout.threads());
-    let guards = {
-        let (job, outcome) = (Arc::clone(&job), Arc::clone(&outcome));
-        timely::execute(layout.config(), move |worker| worker::work(worker, &job, &outcome))
-            .map_err(JobError::Timely)?
+    let (attempt, patience) = match &layout {
+        Layout::Threads(_) => (None, None),
+        Layout::Cluster(_) => (newest_attempt(&job)?, Some(LEAVE)),
     };
-    for result in guards.join() {
-        result.map_err(JobError::Timely)?;
-    }
-    outcome.join();
+    let entry = Entry { attempt, stop: &job.stop };
+    cluster::execute(layout, entry, Arc::new(JobRun { job: Arc::clone(&job), outcome: Arc::clone(&outcome) }))?;
+    outcome.join(patience);
     match outcome.take_failure() {
         Some(failure) => Err(failure),
         None => Ok(Finished { manifest: lock(&outcome.manifest).take() }),
+    }
+}
+
+/// The attempt that a process of a cluster knows of when it is started. Once another one has begun, it is too late for it.
+fn newest_attempt(job: &Job) -> Result<Option<u64>, JobError> {
+    let journal = Journal::open(Arc::clone(&job.store), Names::new(&job.name), String::new())?;
+    Ok(journal.newest().map(|newest| newest.attempt.0))
+}
+
+/// A job, as it is run on the workers of this process.
+struct JobRun {
+    job: Arc<Job>,
+    outcome: Arc<Outcome>,
+}
+
+impl cluster::Run for JobRun {
+    fn work(&self, worker: &mut Worker, pulse: &Pulse) -> bool {
+        worker::work(worker, pulse, &self.job, &self.outcome);
+        !self.outcome.failed()
+    }
+
+    fn fail(&self, error: ClusterError) {
+        self.outcome.fail(error.into());
+    }
+
+    fn failure(&self) -> Option<String> {
+        lock(&self.outcome.failure).as_ref().map(ToString::to_string)
     }
 }
 
@@ -115,31 +147,15 @@ impl Layout {
     pub fn process(&self) -> (usize, usize) {
         match self {
             Self::Threads(_) => (0, 1),
-            Self::Cluster { process, hosts, .. } => (*process, hosts.len()),
+            Self::Cluster(settings) => (settings.process, settings.hosts.len()),
         }
     }
 
     /// The workers of this process.
     fn threads(&self) -> usize {
         match self {
-            Self::Threads(threads) | Self::Cluster { threads, .. } => *threads,
-        }
-    }
-
-    pub(crate) fn config(self) -> timely::Config {
-        match self {
-            Self::Threads(1) => timely::Config::thread(),
-            Self::Threads(threads) => timely::Config::process(threads),
-            Self::Cluster { process, hosts, threads } => timely::Config {
-                communication: timely::CommunicationConfig::Cluster {
-                    threads,
-                    process,
-                    addresses: hosts,
-                    report: false,
-                    zerocopy: false,
-                },
-                worker: timely::WorkerConfig::default(),
-            },
+            Self::Threads(threads) => *threads,
+            Self::Cluster(settings) => settings.threads,
         }
     }
 }
@@ -174,11 +190,17 @@ impl Outcome {
         lock(&self.threads).push(thread);
     }
 
-    fn join(&self) {
+    /// Waits for these threads; where something is wrong no longer than `patience`, if that is given.
+    fn join(&self, patience: Option<Duration>) {
+        let until = patience.map(|patience| Instant::now() + patience);
+        let given_up = || self.failed() && until.is_some_and(|until| Instant::now() >= until);
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
-            if thread.join().is_err() {
-                self.fail(JobError::Timely("the thread that commits panicked".to_owned()));
+            while !thread.is_finished() && !given_up() {
+                std::thread::sleep(LOOK);
+            }
+            if thread.is_finished() && thread.join().is_err() {
+                self.fail(JobError::CommitPanicked);
             }
         }
     }
@@ -219,7 +241,10 @@ pub enum JobError {
     /// A message between workers could not be read or written.
     #[error("a report between workers is damaged: {0}")]
     Report(#[from] serde_json::Error),
-    /// Timely could not start or stop its workers.
-    #[error("timely: {0}")]
-    Timely(String),
+    /// The processes of the cluster cannot work together, or no longer can.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The thread that commits has panicked.
+    #[error("the thread that commits panicked")]
+    CommitPanicked,
 }

@@ -16,6 +16,7 @@
 
 mod batch;
 mod click;
+mod cluster;
 mod decode;
 mod dedup;
 mod graph;
@@ -36,6 +37,7 @@ mod windows;
 mod worker;
 
 pub use click::{AdKey, Click, ClickKey, MAX_EVENT_TIME_MS, event_time_ms};
+pub use cluster::{ClusterError, ClusterSettings, Patience, Peer};
 pub use decode::{Decoder, MAX_PAYLOAD_BYTES, RejectReason, Rejection, extra_fields};
 pub use job::{CheckpointSettings, EpochSettings, Finished, Job, JobError, Layout, run};
 pub use metrics::{Committed, Figure, FigureKind, JobMetrics, StateFigures};

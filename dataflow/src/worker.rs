@@ -12,6 +12,7 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 use weir_checkpoints::{Attempt, FaultPoint, GroupRange, Manifest, Names, PartitionId, WorkerIndex, groups_of_worker};
 
+use crate::cluster::Pulse;
 use crate::dedup::SeenClicks;
 use crate::graph::clock::{Timeline, clock};
 use crate::graph::commit::{Commits, commit_checkpoints};
@@ -45,8 +46,8 @@ pub(crate) struct Place {
 }
 
 /// Runs one worker to its end. Failures go to `outcome` and stop the other workers of the process.
-pub(crate) fn work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) {
-    if let Err(error) = try_work(worker, job, outcome) {
+pub(crate) fn work(worker: &mut Worker, pulse: &Pulse, job: &Arc<Job>, outcome: &Arc<Outcome>) {
+    if let Err(error) = try_work(worker, pulse, job, outcome) {
         outcome.fail(error);
     }
     // Without this, Timely would go on stepping what cannot end.
@@ -55,7 +56,7 @@ pub(crate) fn work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) 
     }
 }
 
-fn try_work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) -> Result<(), JobError> {
+fn try_work(worker: &mut Worker, pulse: &Pulse, job: &Arc<Job>, outcome: &Arc<Outcome>) -> Result<(), JobError> {
     let Some((Beginning { manifest, partitions }, commits)) = begin(worker, job, outcome)? else { return Ok(()) };
     if manifest.ended {
         outcome.set_manifest(manifest);
@@ -67,9 +68,11 @@ fn try_work(worker: &mut Worker, job: &Arc<Job>, outcome: &Arc<Outcome>) -> Resu
     job.metrics.set_ready();
     while !probe.done() && !outcome.failed() {
         worker.step_or_park(Some(PARK));
+        pulse.beat();
         // The probe stands behind the commits.
         job.hot.commit_before(probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(u64::MAX)));
     }
+    pulse.rest();
     drop(source);
     Ok(())
 }

@@ -30,6 +30,7 @@ mod merkle;
 mod outcome;
 mod read;
 mod restate;
+mod run;
 mod settle;
 mod sort;
 mod tally;
@@ -49,9 +50,10 @@ pub use self::input::{Archive, ArchiveError, ArchiveFactory, ArchiveRow, Archive
 pub use self::merkle::{AdProof, Branch, ProofError};
 pub use self::outcome::{AdDay, Correction, DayCount, OffsetRange, Reason, WindowDifference};
 pub use self::restate::{AdBefore, InvalidTraffic, Restated, RestatedAd, Restatement};
+use self::run::run_graph;
 pub use self::together::{Archives, Opened, Part, recount_together};
 pub use self::windows::{BilledWindow, BilledWindows};
-use crate::Layout;
+use crate::{ClusterError, Layout};
 use read::Reading;
 use settle::settle;
 
@@ -145,25 +147,18 @@ pub enum RecountError {
     /// What is stored contradicts itself.
     #[error("the archive contradicts itself: {0}")]
     Contradiction(String),
-    /// Timely could not start or stop its workers.
-    #[error("timely: {0}")]
-    Timely(String),
+    /// The processes cannot work together, or Timely could not start or stop its workers.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
 }
 
 /// Recounts a day. The process of worker 0 gets the result, the others `None`.
 pub fn recount(recount: Recount, layout: Layout) -> Result<Option<DayCount>, RecountError> {
-    let recount = Arc::new(recount);
     let outcome = Arc::new(outcome::Outcome::default());
-    let guards = {
-        let (recount, outcome) = (Arc::clone(&recount), Arc::clone(&outcome));
-        timely::execute(layout.config(), move |worker| {
-            worker.dataflow_named::<u32, _, _>("recount", |scope| build(scope, &recount, &outcome));
-        })
-        .map_err(RecountError::Timely)?
-    };
-    for result in guards.join() {
-        result.map_err(RecountError::Timely)?;
-    }
+    let (recount, counting) = (Arc::new(recount), Arc::clone(&outcome));
+    run_graph(layout, &outcome, move |worker| {
+        worker.dataflow_named::<u32, _, _>("recount", |scope| build(scope, &recount, &counting));
+    })?;
     outcome.finish()
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::RecountError;
 use super::index::DayIndex;
 use super::merkle::{AdProof, Node, Tree, ad_key, ad_leaf, click_key, from_hex, hex, way};
+use crate::ClusterError;
 
 /// A day, recounted.
 #[derive(Debug, Default)]
@@ -170,6 +171,8 @@ impl OffsetRange {
 #[derive(Default)]
 pub(super) struct Outcome {
     failed: AtomicBool,
+    /// The other processes can no longer be reckoned with.
+    alone: AtomicBool,
     failure: Mutex<Option<RecountError>>,
     day: Mutex<Option<DayCount>>,
 }
@@ -188,6 +191,20 @@ impl Outcome {
             *failure = Some(RecountError::Elsewhere(reason));
         }
         self.failed.store(true, Ordering::Release);
+    }
+
+    /// Notes that the cluster has failed.
+    pub(super) fn leave_alone(&self, error: ClusterError) {
+        self.fail(error);
+        self.alone.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        lock(&self.failure).as_ref().map(ToString::to_string)
     }
 
     pub(super) fn failed(&self) -> bool {

@@ -14,7 +14,7 @@ use super::outcome::{AdDay, Correction, DayCount, OffsetRange, Outcome, Reason, 
 use super::read::same_number;
 use super::tally::AdCells;
 use super::{Recount, RecountError, SHARDS};
-use crate::UserSketch;
+use crate::{ClusterError, UserSketch};
 
 /// A part of what is known of an ad.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -353,7 +353,7 @@ impl Collected {
         if self.workers != workers {
             let missing = workers - self.workers;
             return outcome
-                .fail(RecountError::Timely(format!("{missing} workers did not read their share to the end")));
+                .fail(ClusterError::Timely(format!("{missing} workers did not read their share to the end")));
         }
         let mut ads = std::mem::take(&mut self.ads);
         ads.sort_unstable_by(|a, b| a.ad_id.cmp(&b.ad_id));

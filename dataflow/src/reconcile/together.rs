@@ -16,6 +16,7 @@ use timely::dataflow::operators::{Input, Inspect};
 use timely::worker::Worker;
 
 use super::outcome::Outcome;
+use super::run::{PARK, run_graph};
 use super::{Archive, ArchiveError, ArchiveFactory, DayCount, IndexTo, Recount, RecountError, RecountProgress, build};
 use crate::Layout;
 
@@ -52,19 +53,12 @@ pub fn recount_together(part: Part, layout: Layout) -> Result<Option<DayCount>, 
         Part::Leads(Some((recount, plan))) => (Some(Spec::of(&recount, plan)), Mine::Leads(Arc::new(recount))),
         Part::Follows { archives, progress } => (None, Mine::Follows(archives, progress, OnceLock::new())),
     };
-    let part = Arc::new(part);
-    let guards = {
-        let outcome = Arc::clone(&outcome);
-        timely::execute(layout.config(), move |worker| {
-            let Some(spec) = heard(worker, spec.as_ref()) else { return };
-            let recount = part.recount(spec);
-            worker.dataflow_named::<u32, _, _>("recount", |scope| build(scope, &recount, &outcome));
-        })
-        .map_err(RecountError::Timely)?
-    };
-    for result in guards.join() {
-        result.map_err(RecountError::Timely)?;
-    }
+    let counting = Arc::clone(&outcome);
+    run_graph(layout, &outcome, move |worker| {
+        let Some(spec) = heard(worker, spec.as_ref(), &counting) else { return };
+        let recount = part.recount(spec);
+        worker.dataflow_named::<u32, _, _>("recount", |scope| build(scope, &recount, &counting));
+    })?;
     outcome.finish()
 }
 
@@ -120,8 +114,8 @@ fn follow(spec: Spec, opened: Result<Opened, ArchiveError>, progress: &Arc<Recou
     Recount { start_ms, end_ms, margin_ms, passes, exact_users, leaves_of, index, archive, progress }
 }
 
-/// What the first worker says, `spec` if this is it.
-fn heard(worker: &mut Worker, spec: Option<&Spec>) -> Option<Spec> {
+/// What the first worker says, `spec` if this is it. `None` where there is nothing to be done, or nobody says anything any more.
+fn heard(worker: &mut Worker, spec: Option<&Spec>, outcome: &Outcome) -> Option<Spec> {
     let heard: Rc<RefCell<Option<Option<Spec>>>> = Rc::default();
     let mut input = InputHandle::new();
     worker.dataflow::<u64, _, _>(|scope| {
@@ -135,8 +129,8 @@ fn heard(worker: &mut Worker, spec: Option<&Spec>) -> Option<Spec> {
         input.send(spec.cloned());
     }
     input.close();
-    while heard.borrow().is_none() {
-        worker.step_or_park(None);
+    while heard.borrow().is_none() && !outcome.is_alone() {
+        worker.step_or_park(Some(PARK));
     }
     heard.take().flatten()
 }

@@ -1,13 +1,21 @@
 //! `--process I --hosts FILE`: several processes that work as one.
 
-use std::os::fd::OwnedFd;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use weir_dataflow::Layout;
+use weir_dataflow::{ClusterSettings, Layout, Patience};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::Failure;
+use crate::config::{JobConfig, SourceConfig, format_duration_ms};
+
+/// How much of this program's file is read at a time.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Where this process stands among others.
 #[derive(Debug, Clone, Default, Args)]
@@ -21,8 +29,9 @@ pub(crate) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// The workers of all processes, with this many threads in each.
-    pub(crate) fn layout(&self, threads: usize) -> Result<Layout, Failure> {
+    /// The workers of all processes, which do together what `command` says.
+    pub(crate) fn layout(&self, config: &JobConfig, command: &str) -> Result<Layout, Failure> {
+        let threads = config.workers as usize;
         let (Some(process), Some(path)) = (self.process, &self.hosts) else {
             return Ok(Layout::Threads(threads));
         };
@@ -38,28 +47,66 @@ impl ClusterArgs {
                 path.display()
             )));
         }
-        Ok(Layout::Cluster { process, hosts, threads })
-    }
-
-    /// Keeps standard output for what the command prints: until this is dropped, what Timely says there while processes look for
-    /// each other goes to standard error.
-    pub(crate) fn keep_stdout(&self) -> anyhow::Result<Option<KeptStdout>> {
-        if self.process.is_none() {
-            return Ok(None);
-        }
-        let stdout = rustix::io::dup(std::io::stdout()).context("cannot keep standard output")?;
-        rustix::stdio::dup2_stdout(std::io::stderr()).context("cannot redirect standard output")?;
-        Ok(Some(KeptStdout(stdout)))
+        let facts = facts(config, command)?;
+        Ok(Layout::Cluster(ClusterSettings { process, hosts, threads, facts, patience: patience(config) }))
     }
 }
 
-/// Gives standard output back.
-pub(crate) struct KeptStdout(OwnedFd);
+fn patience(config: &JobConfig) -> Patience {
+    Patience {
+        start: Duration::from_millis(config.cluster.start_timeout_ms),
+        silence: Duration::from_millis(config.cluster.peer_timeout_ms),
+        worker: Duration::from_millis(config.cluster.worker_timeout_ms),
+    }
+}
 
-impl Drop for KeptStdout {
-    fn drop(&mut self) {
-        if let Err(error) = rustix::stdio::dup2_stdout(&self.0) {
-            tracing::warn!("standard output is lost: {error}");
+/// What processes must have in common to count the same, and to put it in the same place. Where Kafka is reached, and what a
+/// process keeps for queries, is its own affair.
+fn facts(config: &JobConfig, command: &str) -> Result<BTreeMap<String, String>, Failure> {
+    let source = match &config.source {
+        SourceConfig::Kafka(kafka) => format!("topic {}", kafka.topic),
+        SourceConfig::Ndjson { url, follow } => format!("{url} (follow = {follow})"),
+    };
+    let time = &config.time;
+    let durations = [
+        ("time.out_of_orderness", time.out_of_orderness_ms),
+        ("time.allowed_lateness", time.allowed_lateness_ms),
+        ("time.idle_timeout", time.idle_timeout_ms),
+        ("time.max_future_skew", time.max_future_skew_ms),
+        ("time.max_partition_lead", time.max_partition_lead_ms),
+        ("dedup.horizon", config.dedup_horizon_ms),
+    ];
+    let texts = [
+        ("command", command.to_owned()),
+        ("binary", binary()?),
+        ("job.name", config.name.clone()),
+        ("job.region", config.region.clone().unwrap_or_default()),
+        ("source", source),
+        ("checkpoint.url", config.checkpoint.url.to_string()),
+        ("tables.url", config.tables.url.to_string()),
+        (
+            "archive",
+            config.archive.map_or("off", |archive| if archive.extra { "with extra fields" } else { "on" }).to_owned(),
+        ),
+        ("clickhouse", config.clickhouse.as_ref().map_or("none", |clickhouse| &clickhouse.database).to_owned()),
+    ];
+    let durations = durations.map(|(name, duration_ms)| (name, format_duration_ms(duration_ms)));
+    Ok(durations.into_iter().chain(texts).map(|(name, text)| (name.to_owned(), text)).collect())
+}
+
+/// Version and hash of this binary. Processes of two builds might not understand each other's records, and would not notice.
+fn binary() -> Result<String, Failure> {
+    // What runs, also where the file has been replaced since.
+    let hash = File::open("/proc/self/exe").and_then(hash).context("cannot read this program's own file")?;
+    Ok(format!("{} ({hash:016x})", env!("CARGO_PKG_VERSION")))
+}
+
+fn hash(mut file: File) -> io::Result<u64> {
+    let (mut hasher, mut buffer) = (Xxh3::new(), vec![0; PIECE_BYTES]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.digest()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
         }
     }
 }

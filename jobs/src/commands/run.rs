@@ -40,7 +40,8 @@ Examples:
   weir run job.toml --process 0 --hosts hosts.txt     and the same with --process 1 on the other machine
   weir run fork.toml --from clicks/before-upgrade     a new job with other tables goes on from a savepoint of job clicks
 
-A job goes on from its newest checkpoint; after a crash, start it again. The first SIGINT or SIGTERM takes a last checkpoint,
+A job goes on from its newest checkpoint; after a crash, start it again. When one process of several is lost, hangs or cannot
+be reached, all others stop with exit code 1 and name it: start all of them again, or fewer with another list of hosts. The first SIGINT or SIGTERM takes a last checkpoint,
 the second stops at once. Starting a job a second time takes over: the first process stops.
 With --from NAME a job begins at its own savepoint only where it has not gone on since: its tables have what came after. A
 fork (another job.name and tables.url) may begin anywhere. Once it has begun, the same command lets it go on.
@@ -63,7 +64,7 @@ struct Summary {
 
 pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     let config = load(&args.job)?;
-    let layout = args.cluster.layout(config.workers as usize)?;
+    let layout = args.cluster.layout(&config, "run")?;
     let metrics: Arc<JobMetrics> = Arc::default();
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
@@ -90,9 +91,7 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> Result<(), Failure> {
     );
     let started = Instant::now();
     let progress = Progress::start(Arc::clone(&metrics));
-    let stdout = args.cluster.keep_stdout()?;
     let finished = run_job(job, layout);
-    drop(stdout);
     drop(progress);
     drop(server);
     let manifest =

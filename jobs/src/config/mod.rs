@@ -57,6 +57,8 @@ pub struct JobConfig {
     pub dedup_horizon_ms: u64,
     /// When a worker cuts its input.
     pub epoch: EpochConfig,
+    /// How long processes have patience with each other, where there are several.
+    pub cluster: ClusterConfig,
     /// Checkpoints.
     pub checkpoint: CheckpointConfig,
     /// The Delta tables.
@@ -109,6 +111,17 @@ pub struct EpochConfig {
     pub interval_ms: u64,
     /// … or this many records.
     pub max_records: u64,
+}
+
+/// How long the processes of a cluster have patience with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// How long one waits for all others at its start.
+    pub start_timeout_ms: u64,
+    /// How long nothing may be heard from one.
+    pub peer_timeout_ms: u64,
+    /// How long a worker may take for one step.
+    pub worker_timeout_ms: u64,
 }
 
 /// Checkpoints.

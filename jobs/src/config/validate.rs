@@ -9,8 +9,8 @@ use super::reader::{DAY_MS, HOUR_MS, MINUTE_MS, Reader, SECOND_MS};
 use super::source::source;
 use super::values::format_duration_ms;
 use super::{
-    ArchiveConfig, BillingConfig, CheckpointConfig, ConfigError, EpochConfig, HotConfig, JobConfig, TablesConfig,
-    TimeConfig,
+    ArchiveConfig, BillingConfig, CheckpointConfig, ClusterConfig, ConfigError, EpochConfig, HotConfig, JobConfig,
+    TablesConfig, TimeConfig,
 };
 
 /// Checks what a job needs.
@@ -34,6 +34,11 @@ pub(super) fn job(layers: &Layers) -> Result<JobConfig, ConfigError> {
         time,
         dedup_horizon_ms,
         epoch,
+        cluster: ClusterConfig {
+            start_timeout_ms: raw.duration_ms("cluster.start_timeout", SECOND_MS..=DAY_MS)?,
+            peer_timeout_ms: raw.duration_ms("cluster.peer_timeout", 2 * SECOND_MS..=HOUR_MS)?,
+            worker_timeout_ms: raw.duration_ms("cluster.worker_timeout", 10 * SECOND_MS..=DAY_MS)?,
+        },
         checkpoint: checkpoint(&raw, &epoch)?,
         tables: TablesConfig {
             url: raw

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -133,19 +133,14 @@ impl TestJob {
     }
 
     fn spawn(&self, workers: usize, arguments: &[&str], environment: &[(&str, &str)]) -> RunningJob {
-        let log = self.folder.path().join(format!("run-{}.log", unique_number()));
-        let file = File::create(&log).unwrap();
-        let child = weir()
+        let mut command = weir();
+        command
             .arg("run")
             .arg(self.job_file())
             .args(["-D", &format!("job.workers={workers}"), "--output", "json"])
             .args(arguments)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(file)
-            .spawn()
-            .unwrap();
-        RunningJob { child, log }
+            .envs(environment.iter().copied());
+        RunningJob::spawn(command, self.folder.path())
     }
 
     pub fn checkpoints(&self) -> Arc<dyn Store> {
@@ -154,31 +149,16 @@ impl TestJob {
 
     /// The manifests, oldest first.
     pub fn manifests(&self) -> Vec<Manifest> {
-        let (store, names) = (self.checkpoints(), Names::new(&self.name));
-        let listed = store.list(&names.manifests()).unwrap();
-        listed
-            .iter()
-            .map(|object| Manifest::parse(&object.name, &store.get(&object.name).unwrap().unwrap()).unwrap())
-            .collect()
+        manifests(self.checkpoints().as_ref(), &self.name)
     }
 
     pub fn newest(&self) -> Option<Manifest> {
-        let (store, names) = (self.checkpoints(), Names::new(&self.name));
-        let newest = store.list(&names.manifests()).unwrap().pop()?;
-        Some(Manifest::parse(&newest.name, &store.get(&newest.name).unwrap().unwrap()).unwrap())
+        newest(self.checkpoints().as_ref(), &self.name)
     }
 
     /// Waits until the newest manifest is as it should be.
     pub fn wait_for(&self, running: &mut RunningJob, what: &str, reached: impl Fn(&Manifest) -> bool) -> Manifest {
-        let began = Instant::now();
-        loop {
-            if let Some(newest) = self.newest().filter(&reached) {
-                return newest;
-            }
-            running.expect_running();
-            assert!(began.elapsed() < PATIENCE, "{}: not {what} within {PATIENCE:?}\n{}", self.name, running.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_for(running, what, || self.newest().filter(&reached))
     }
 
     /// Runs `weir verify` against the oracle and expects no difference.
@@ -207,6 +187,13 @@ pub struct RunningJob {
 }
 
 impl RunningJob {
+    /// Starts it, with a log of its own in `folder`.
+    pub fn spawn(mut command: Command, folder: &Path) -> Self {
+        let log = folder.join(format!("run-{}.log", unique_number()));
+        let child = command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        Self { child, log }
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -277,6 +264,34 @@ impl Drop for RunningJob {
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }
+}
+
+/// Waits until something is there while a job runs.
+pub fn wait_for<T>(running: &mut RunningJob, what: &str, there: impl Fn() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = there() {
+            return found;
+        }
+        running.expect_running();
+        assert!(began.elapsed() < PATIENCE, "not {what} within {PATIENCE:?}\n{}", running.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A job's manifests, oldest first.
+pub fn manifests(store: &dyn Store, job: &str) -> Vec<Manifest> {
+    let listed = store.list(&Names::new(job).manifests()).unwrap();
+    listed
+        .iter()
+        .map(|object| Manifest::parse(&object.name, &store.get(&object.name).unwrap().unwrap()).unwrap())
+        .collect()
+}
+
+/// A job's newest manifest.
+pub fn newest(store: &dyn Store, job: &str) -> Option<Manifest> {
+    let newest = store.list(&Names::new(job).manifests()).unwrap().pop()?;
+    Some(Manifest::parse(&newest.name, &store.get(&newest.name).unwrap().unwrap()).unwrap())
 }
 
 pub fn weir() -> Command {

@@ -103,13 +103,12 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
         ));
     }
     let timezone = args.timezone.unwrap_or(config.billing.timezone);
-    let layout = args.cluster.layout(config.workers as usize)?;
+    let layout = args.cluster.layout(&config, "reconcile")?;
     let (process, processes) = layout.process();
     if processes > 1 && (args.watch || !args.what_if.is_empty()) {
         return Err(Failure::usage("--watch and --what-if are for one process: leave out --process and --hosts"));
     }
     let reconciler = reconciler(&config, args.memory << 20, layout)?;
-    let stdout = args.cluster.keep_stdout()?;
     if process > 0 {
         return follow(args, &reconciler);
     }
@@ -147,7 +146,6 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
             }
         }
     }
-    drop(stdout);
     output.print(&reports, |reports| reports.iter().map(describe).collect::<Vec<_>>().join("\n"))?;
     if failed > 0 {
         return Err(anyhow!("{failed} days could not be reconciled").into());

@@ -1,0 +1,90 @@
+//! Messages of a meeting: a mark, a length, JSON.
+//!
+//! Whoever may reach a port may connect to it. A connection that does not begin with the mark is not one of ours.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const MARK: [u8; 8] = *b"weirmeet";
+
+/// No greeting is nearly as large.
+const MAX_MESSAGE_BYTES: usize = 1 << 16;
+
+/// How often whoever waits looks up.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// How long something is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait<'a> {
+    pub(super) until: Instant,
+    /// Ends it at once.
+    pub(super) stop: &'a AtomicBool,
+}
+
+/// Why something was waited for in vain.
+#[derive(Debug)]
+pub(super) enum Vain {
+    Stopped,
+    TooLong,
+    Failed(String),
+}
+
+impl Wait<'_> {
+    /// Fails where there is nothing to be waited for any more.
+    pub(super) fn check(&self) -> Result<(), Vain> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Vain::Stopped);
+        }
+        if Instant::now() >= self.until { Err(Vain::TooLong) } else { Ok(()) }
+    }
+}
+
+impl From<io::Error> for Vain {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+pub(super) fn send(mut stream: &TcpStream, message: &impl Serialize) -> Result<(), Vain> {
+    let json = serde_json::to_vec(message).map_err(|error| Vain::Failed(error.to_string()))?;
+    let mut bytes = MARK.to_vec();
+    bytes.extend((json.len() as u32).to_be_bytes());
+    bytes.extend(json);
+    Ok(stream.write_all(&bytes)?)
+}
+
+pub(super) fn receive<T: DeserializeOwned>(stream: &TcpStream, wait: Wait<'_>) -> Result<T, Vain> {
+    let mut head = [0; MARK.len() + size_of::<u32>()];
+    fill(stream, &mut head, wait)?;
+    let (mark, length) = head.split_at(MARK.len());
+    let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    if mark != MARK || length > MAX_MESSAGE_BYTES {
+        return Err(Vain::Failed("what answers there is no weir process that looks for others".to_owned()));
+    }
+    let mut json = vec![0; length];
+    fill(stream, &mut json, wait)?;
+    serde_json::from_slice(&json).map_err(|error| Vain::Failed(format!("its message cannot be read: {error}")))
+}
+
+fn fill(mut stream: &TcpStream, mut buffer: &mut [u8], wait: Wait<'_>) -> Result<(), Vain> {
+    stream.set_read_timeout(Some(GLANCE))?;
+    while !buffer.is_empty() {
+        wait.check()?;
+        match stream.read(buffer) {
+            Ok(0) => return Err(Vain::Failed("it closed the connection".to_owned())),
+            Ok(read) => buffer = buffer.split_at_mut(read).1,
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
