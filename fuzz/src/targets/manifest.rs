@@ -50,6 +50,7 @@ fn full() -> Manifest {
         job: "clicks".to_owned(),
         sequence: Sequence(7),
         previous: Some(Manifest::hash(b"the one before")),
+        origin: None,
         attempt: Attempt(2),
         owner: "6f1c".to_owned(),
         workers: 2,

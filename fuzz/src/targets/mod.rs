@@ -1,5 +1,6 @@
 //! The targets, a reader each.
 
+pub mod day_index;
 pub mod decode;
 pub mod delta_file;
 pub mod delta_log;
