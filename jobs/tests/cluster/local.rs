@@ -2,46 +2,57 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use weir_checkpoints::Manifest;
+use weir_checkpoints::{Manifest, Store};
 
 use crate::support::{RunningJob, expect, manifests, newest, wait_for, weir};
 
 const JOB: &str = "clicks";
 
-/// A log, its oracle, and a job.
+/// A log, and its oracle.
+pub struct Log {
+    folder: tempfile::TempDir,
+    records: u64,
+}
+
+impl Log {
+    pub fn new(clicks: u64, partitions: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clicks, partitions) = (clicks.to_string(), partitions.to_string());
+        let mut generate = at(folder.path());
+        generate.args(["generate", "--to", "log/", "--oracle", "oracle.ndjson", "--partitions", &partitions]);
+        generate.args(["--clicks", &clicks, "--events-per-second", "50", "--ads", "300", "--users", "5000"]);
+        expect(&generate.args(["--poison", "0.002", "--bytes", "300"]).output().unwrap(), 0, "generate");
+        let oracle = std::fs::read_to_string(folder.path().join("oracle.ndjson")).unwrap();
+        let header: serde_json::Value = serde_json::from_str(oracle.lines().next().unwrap()).unwrap();
+        Self { records: header["totals"]["read"].as_u64().unwrap(), folder }
+    }
+}
+
+/// A job that reads a log slowly enough to be disturbed: in small epochs, each of which may be a checkpoint.
 pub struct LocalJob {
     folder: tempfile::TempDir,
+    log: Arc<Log>,
     pub records: u64,
 }
 
 impl LocalJob {
-    /// A log of so many clicks in five partitions, which the job reads slowly enough to be disturbed: in small epochs, each of
-    /// which is a checkpoint.
+    /// A job with a log of its own, of five partitions.
     pub fn new(clicks: u64) -> Self {
+        Self::of(&Arc::new(Log::new(clicks, 5)))
+    }
+
+    pub fn of(log: &Arc<Log>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (clicks, oracle) = (clicks.to_string(), folder.path().join("oracle.ndjson"));
-        let mut generate = at(folder.path());
-        generate.args([
-            "generate",
-            "--to",
-            "log/",
-            "--oracle",
-            "oracle.ndjson",
-            "--partitions",
-            "5",
-            "--clicks",
-            &clicks,
-        ]);
-        generate.args(["--events-per-second", "50", "--ads", "300", "--users", "5000", "--poison", "0.002"]);
-        expect(&generate.args(["--bytes", "300"]).output().unwrap(), 0, "generate");
-        let text = "[job]\nname = \"clicks\"\nworkers = 1\n[source]\nkind = \"ndjson\"\nurl = \"log/\"\nfollow = true\n\
-                    [epoch]\ninterval = \"50ms\"\nmax_records = 500\n[cluster]\npeer_timeout = \"3s\"\n\
-                    [checkpoint]\nurl = \"checkpoints\"\ninterval = \"50ms\"\n[tables]\nurl = \"tables\"\n";
+        let text = format!(
+            "[job]\nname = \"clicks\"\nworkers = 1\n[source]\nkind = \"ndjson\"\nurl = \"{}/log/\"\nfollow = true\n\
+             [epoch]\ninterval = \"50ms\"\nmax_records = 500\n[cluster]\npeer_timeout = \"3s\"\n\
+             [checkpoint]\nurl = \"checkpoints\"\ninterval = \"50ms\"\n[tables]\nurl = \"tables\"\n",
+            log.folder.path().display()
+        );
         std::fs::write(folder.path().join("job.toml"), text).unwrap();
-        let header: serde_json::Value =
-            serde_json::from_str(std::fs::read_to_string(oracle).unwrap().lines().next().unwrap()).unwrap();
-        Self { records: header["totals"]["read"].as_u64().unwrap(), folder }
+        Self { folder, log: Arc::clone(log), records: log.records }
     }
 
     pub fn folder(&self) -> &Path {
@@ -95,11 +106,12 @@ impl LocalJob {
     /// Compares what is stored with the rules and with the oracle.
     #[track_caller]
     pub fn verify(&self) {
-        let output = at(self.folder()).args(["verify", "job.toml", "--oracle", "oracle.ndjson"]).output().unwrap();
+        let oracle = self.log.folder.path().join("oracle.ndjson");
+        let output = at(self.folder()).args(["verify", "job.toml", "--oracle"]).arg(oracle).output().unwrap();
         expect(&output, 0, "verify");
     }
 
-    fn checkpoints(&self) -> std::sync::Arc<dyn weir_checkpoints::Store> {
+    fn checkpoints(&self) -> Arc<dyn Store> {
         weir_connectors::objects::open(&format!("file://{}/checkpoints", self.folder().display())).unwrap()
     }
 }

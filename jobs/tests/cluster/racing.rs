@@ -1,12 +1,13 @@
 //! Two attempts of one job that race, a hundred times: each epoch is committed by exactly one of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::local::LocalJob;
+use crate::local::{LocalJob, Log};
 use crate::support::RunningJob;
 
 const RACES: u64 = 100;
@@ -27,9 +28,9 @@ fn ended_in_order(process: &mut RunningJob) -> bool {
     }
 }
 
-fn race(seed: u64) -> &'static str {
+fn race(log: &Arc<Log>, seed: u64) -> &'static str {
     let rng = &mut StdRng::seed_from_u64(seed);
-    let job = LocalJob::new(12_000);
+    let job = LocalJob::of(log);
     let start = || {
         job.run(&[
             "-D",
@@ -44,7 +45,7 @@ fn race(seed: u64) -> &'static str {
     };
     let mut first = start();
     // Half of them begin together, half somewhere on the way of the other one.
-    let most_ms = if seed.is_multiple_of(2) { 10 } else { 500 };
+    let most_ms = if seed.is_multiple_of(2) { 10 } else { 300 };
     std::thread::sleep(Duration::from_millis(rng.random_range(0..most_ms)));
     let mut second = start();
     let ended = [ended_in_order(&mut first), ended_in_order(&mut second)];
@@ -62,7 +63,7 @@ fn race(seed: u64) -> &'static str {
         }
     }
     job.verify();
-    let by: std::collections::BTreeSet<_> = committed.values().collect();
+    let by: BTreeSet<_> = committed.values().collect();
     match (ended, by.len()) {
         ([true, true], _) => "one after the other",
         (_, 1) => "taken over before a commit",
@@ -72,7 +73,9 @@ fn race(seed: u64) -> &'static str {
 
 #[test]
 fn of_two_attempts_that_race_a_hundred_times_exactly_one_commits_each_epoch() {
-    let lane = |lane: u64| -> Vec<&'static str> { (lane..RACES).step_by(LANES as usize).map(race).collect() };
+    // Of one partition, so that an epoch is what is polled at a time.
+    let log = Arc::new(Log::new(120_000, 1));
+    let lane = |lane: u64| (lane..RACES).step_by(LANES as usize).map(|seed| race(&log, seed)).collect::<Vec<_>>();
     let outcomes: Vec<&str> = std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES).map(|number| scope.spawn(move || lane(number))).collect();
         lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect()
