@@ -80,7 +80,9 @@ impl Names {
     /// The day of the record with this name.
     #[must_use]
     pub fn date_of_record<'a>(&self, name: &'a str) -> Option<&'a str> {
-        name.strip_prefix(&self.days())?.split_once('/').map(|(date, _)| date)
+        let (date, record) = name.strip_prefix(&self.days())?.split_once('/')?;
+        let revision = record.strip_suffix(".json")?;
+        (revision.len() == 6 && revision.parse::<u32>().is_ok()).then_some(date)
     }
 
     /// The folder of all savepoints, and of pins.
@@ -151,6 +153,10 @@ mod tests {
         let names = Names::new("clicks");
         assert_eq!(names.sequence_of(&names.manifest(Sequence(42))), Some(Sequence(42)));
         assert_eq!(names.sequence_of("clicks/manifests/42.json"), None);
+        assert_eq!(names.date_of_record(&names.day("2025-01-15", 2)), Some("2025-01-15"));
+        for other in [names.day_checked("2025-01-15"), format!("{}0-2/day", names.day_indexes("2025-01-15"))] {
+            assert_eq!(names.date_of_record(&other), None, "{other}");
+        }
         let part = names.part(Epoch(7), Attempt(3), WorkerIndex(1), "carried/clicks_raw");
         assert_eq!(names.attempt_of_part(&part), Some(Attempt(3)));
         assert!(!part.trim_start_matches(&names.state()).contains('/'));

@@ -72,7 +72,6 @@ fn try_work(worker: &mut Worker, pulse: &Pulse, job: &Arc<Job>, outcome: &Arc<Ou
         // The probe stands behind the commits.
         job.hot.commit_before(probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(u64::MAX)));
     }
-    pulse.rest();
     drop(source);
     Ok(())
 }

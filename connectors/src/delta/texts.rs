@@ -57,15 +57,16 @@ fn each_row(
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options);
     let builder = builder.map_err(|error| error.to_string())?;
+    let is_there = |name: &&str| builder.schema().column_with_name(name).is_some();
+    if !columns.iter().any(is_there) && fixed.iter().all(Option::is_none) {
+        return Err(format!("it has none of the columns {}", columns.join(", ")));
+    }
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     let rows = builder.with_projection(mask).build().map_err(|error| error.to_string())?;
     for batch in rows {
         let batch = batch.map_err(|error| error.to_string())?;
         let found: Vec<Option<Column<'_>>> =
             columns.iter().map(|name| Column::of(&batch, name)).collect::<Result<_, _>>()?;
-        if found.iter().all(Option::is_none) && fixed.iter().all(Option::is_none) {
-            return Err(format!("it has none of the columns {}", columns.join(", ")));
-        }
         let mut row = Vec::with_capacity(columns.len());
         for at in 0..batch.num_rows() {
             row.clear();

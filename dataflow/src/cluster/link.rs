@@ -120,7 +120,12 @@ impl Line {
 fn write_frame(mut socket: &TcpStream, kind: Kind, bytes: &[u8]) -> io::Result<()> {
     let mut head = [kind as u8; HEAD_BYTES];
     head[1..].copy_from_slice(&(bytes.len() as u32).to_be_bytes());
-    let written = socket.write_vectored(&[IoSlice::new(&head), IoSlice::new(bytes)])?;
+    let written = loop {
+        match socket.write_vectored(&[IoSlice::new(&head), IoSlice::new(bytes)]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            written => break written?,
+        }
+    };
     socket.write_all(head.get(written..).unwrap_or_default())?;
     socket.write_all(bytes.get(written.saturating_sub(HEAD_BYTES)..).unwrap_or_default())
 }
@@ -167,7 +172,12 @@ impl Incoming {
         }
         let most = self.left.min(buffer.len());
         let part = buffer.get_mut(..most).unwrap_or_default();
-        let read = self.socket.read(part).map_err(|error| line.lost(error))?;
+        let read = loop {
+            match self.socket.read(part) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.map_err(|error| line.lost(error))?,
+            }
+        };
         if read == 0 {
             return Err(line.lost("it closed the connection"));
         }

@@ -16,14 +16,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use weir_checkpoints::owner_token;
 
 use super::greeting::{Answer, Greeting, Verdict};
-use super::message::{Vain, Wait, receive, send};
+use super::message::{Vain, Wait, is_gone, receive, send};
 use super::{ClusterError, ClusterSettings};
 
 /// How long a connection may take to be made, and how long until another one is tried.
@@ -40,7 +40,7 @@ const MAX_CALLERS: usize = 64;
 /// How often whoever lets in looks at the door.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The least time that the roll call may take, once all are there.
+/// How long the roll call may take: all are there, and those in front of this process have been called on before it.
 const ROLL_CALL: Duration = Duration::from_secs(10);
 
 /// When a process that waits says so for the first time, and how often then.
@@ -86,7 +86,7 @@ impl<'a> Meeting<'a> {
         // Timely takes for granted that all have as many.
         facts.insert("job.workers".to_owned(), settings.threads.to_string());
         let greeting = Greeting { process: settings.process, processes: settings.hosts.len(), attempt, facts };
-        Self { settings, greeting, wait: Wait { until: Instant::now() + settings.patience.start, stop } }
+        Self { settings, greeting, wait: Wait { until: Instant::now() + settings.patience.start, stop, met: &[] } }
     }
 
     fn hold(self) -> Result<Sockets, NotMet> {
@@ -131,10 +131,11 @@ impl<'a> Meeting<'a> {
         loop {
             let reason = match connect(&peer.address) {
                 Err(error) => error.to_string(),
-                Ok(socket) => match self.greet(&socket) {
+                Ok(socket) => match self.greet(&socket, met) {
                     Ok(Answer::Welcome) => return Ok(socket),
                     Ok(Answer::Refused(reason)) => return Err(ClusterError::Refused { peer, reason }.into()),
                     Err(Vain::Failed(reason)) => reason,
+                    Err(Vain::Left) => return self.are_there(met).and_then(|()| self.call_on(process, met)),
                     Err(vain) => return Err(self.missing(process, vain, "it took the call and does not answer")),
                 },
             };
@@ -146,10 +147,10 @@ impl<'a> Meeting<'a> {
     }
 
     /// Whoever is called on may itself still be waiting for one before it, so there is no hurry.
-    fn greet(&self, socket: &TcpStream) -> Result<Answer, Vain> {
+    fn greet(&self, socket: &TcpStream, met: &Sockets) -> Result<Answer, Vain> {
         socket.set_nodelay(true)?;
         send(socket, &self.greeting)?;
-        receive(socket, self.wait)
+        receive(socket, Wait { met, ..self.wait })
     }
 
     /// Waits for the processes behind this one.
@@ -181,17 +182,25 @@ impl<'a> Meeting<'a> {
     /// Lets everybody in who stands there, each to be heard on a thread of its own: not everybody has something to say.
     fn open(&self, door: &TcpListener, callers: &Sender<(TcpStream, Greeting)>) {
         static HEARD: AtomicBool = AtomicBool::new(false);
-        for _ in 0..MAX_CALLERS {
+        static HEARING: AtomicUsize = AtomicUsize::new(0);
+        while HEARING.load(Ordering::Relaxed) < MAX_CALLERS {
             let Ok((socket, _)) = door.accept() else { return };
             let callers = callers.clone();
-            std::thread::spawn(move || {
-                let wait = Wait { until: Instant::now() + HELLO, stop: &HEARD };
+            HEARING.fetch_add(1, Ordering::Relaxed);
+            let hear = move || {
+                let wait = Wait { until: Instant::now() + HELLO, stop: &HEARD, met: &[] };
                 let prepared = socket.set_nonblocking(false).and_then(|()| socket.set_nodelay(true));
                 if let (Ok(()), Ok(greeting)) = (prepared, receive(&socket, wait)) {
                     // All may be there by now.
                     let _late = callers.send((socket, greeting));
                 }
-            });
+                HEARING.fetch_sub(1, Ordering::Relaxed);
+            };
+            if std::thread::Builder::new().spawn(hear).is_err() {
+                // It calls again, if it is one of ours.
+                HEARING.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
         }
     }
 
@@ -232,7 +241,7 @@ impl<'a> Meeting<'a> {
     /// Makes sure that all links are of the same start: one of them might be to a process that has ended since, and was
     /// started again.
     fn call_roll(&self, sockets: &Sockets) -> Result<(), NotMet> {
-        let wait = Wait { until: self.wait.until.max(Instant::now() + ROLL_CALL), stop: self.wait.stop };
+        let wait = Wait { until: Instant::now() + ROLL_CALL, ..self.wait };
         let leads = self.settings.process == 0;
         let token = if leads { owner_token() } else { self.answer(sockets, 0, wait)? };
         for (process, socket) in present(sockets) {
@@ -259,6 +268,10 @@ impl<'a> Meeting<'a> {
     fn lost(&self, process: usize, vain: Vain) -> NotMet {
         match vain {
             Vain::Failed(reason) => ClusterError::PeerLost { peer: self.settings.peer(process), reason }.into(),
+            Vain::TooLong => {
+                let reason = format!("it was there, and has not answered the roll call within {ROLL_CALL:?}");
+                ClusterError::PeerLost { peer: self.settings.peer(process), reason }.into()
+            }
             vain => self.missing(process, vain, "it was there, and has not answered the roll call"),
         }
     }
@@ -313,20 +326,6 @@ impl Places {
         }
         let free = self.sockets.iter().zip(&self.came).enumerate().filter(|(_, (socket, _))| socket.is_none());
         free.map(|(place, (_, came))| (self.first + place, *came)).min_by_key(|(_, came)| *came)
-    }
-}
-
-/// Whether the other end has closed a connection that nothing is expected from.
-fn is_gone(socket: &TcpStream) -> bool {
-    let look = || {
-        socket.set_nonblocking(true)?;
-        let seen = socket.peek(&mut [0]);
-        socket.set_nonblocking(false)?;
-        seen
-    };
-    match look() {
-        Ok(seen) => seen == 0,
-        Err(error) => error.kind() != ErrorKind::WouldBlock,
     }
 }
 

@@ -24,12 +24,16 @@ pub(super) struct Wait<'a> {
     pub(super) until: Instant,
     /// Ends it at once.
     pub(super) stop: &'a AtomicBool,
+    /// Those without whom it is in vain.
+    pub(super) met: &'a [Option<TcpStream>],
 }
 
 /// Why something was waited for in vain.
 #[derive(Debug)]
 pub(super) enum Vain {
     Stopped,
+    /// One of those has left that were met.
+    Left,
     TooLong,
     Failed(String),
 }
@@ -39,6 +43,9 @@ impl Wait<'_> {
     pub(super) fn check(&self) -> Result<(), Vain> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Vain::Stopped);
+        }
+        if self.met.iter().flatten().any(is_gone) {
+            return Err(Vain::Left);
         }
         if Instant::now() >= self.until { Err(Vain::TooLong) } else { Ok(()) }
     }
@@ -83,6 +90,20 @@ fn fill(mut stream: &TcpStream, mut buffer: &mut [u8], wait: Wait<'_>) -> Result
         }
     }
     Ok(())
+}
+
+/// Whether the other end has closed a connection that nothing is expected from.
+pub(super) fn is_gone(socket: &TcpStream) -> bool {
+    let look = || {
+        socket.set_nonblocking(true)?;
+        let seen = socket.peek(&mut [0]);
+        socket.set_nonblocking(false)?;
+        seen
+    };
+    match look() {
+        Ok(seen) => seen == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
 }
 
 fn is_passing(error: &io::Error) -> bool {

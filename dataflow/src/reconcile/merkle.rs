@@ -128,7 +128,12 @@ pub(super) fn way(leaves: &[Node], key: (u64, u64)) -> Option<Vec<Branch>> {
 
 /// The key of a click in the recount: not the one that the stream knows it by.
 pub(super) fn click_key(click_id: &str) -> (u64, u64) {
-    halves(&Sha256::digest(click_id.as_bytes()).into())
+    key_of(click_id)
+}
+
+/// The key of a user in an index.
+pub(super) fn user_key(user_id: &str) -> (u64, u64) {
+    key_of(user_id)
 }
 
 /// The leaf of a click.
@@ -140,7 +145,11 @@ pub(super) fn click_leaf(key: (u64, u64)) -> Hash {
 }
 
 pub(super) fn ad_key(ad_id: &str) -> (u64, u64) {
-    click_key(ad_id)
+    key_of(ad_id)
+}
+
+fn key_of(id: &str) -> (u64, u64) {
+    halves(&Sha256::digest(id.as_bytes()).into())
 }
 
 pub(super) fn ad_leaf(key: (u64, u64), clicks: u64, root: &Hash) -> Hash {

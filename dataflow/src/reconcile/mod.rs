@@ -138,9 +138,6 @@ pub enum RecountError {
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The index cannot be written.
-    #[error(transparent)]
-    Index(#[from] IndexError),
     /// A worker failed, perhaps in another process.
     #[error("a worker failed: {0}")]
     Elsewhere(String),

@@ -20,8 +20,8 @@ pub struct DayCount {
     pub rows: u64,
     /// The root of the tree over all ads, in hex; none for a day without clicks.
     pub root: Option<String>,
-    /// What of it was put into the index; none where no index was asked for.
-    pub index: Option<DayIndex>,
+    /// What of it was put into the index, or why that could not be written; none where no index was asked for.
+    pub index: Option<Result<DayIndex, String>>,
     /// The clicks of the ad that was asked for, as leaves.
     pub(super) leaves: Vec<Node>,
 }

@@ -15,14 +15,13 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-use super::index::IndexWriter;
+use super::index::{IndexError, IndexWriter};
 use super::merkle::click_key;
 use super::outcome::Outcome;
 use super::settle::AdPart;
 use super::tally::{Cell, CellChange, CellKey};
 use super::walk::{Copy, CopyUpdate, Kind, shard_of};
 use super::{Archive, ArchiveError, ArchiveRow, ArchivedClick, Recount, RecountError, Rounds, SHARDS, StreamedWindow};
-use crate::sketch::hash_of_user;
 use crate::{Coupon, LateReason, UserSketch};
 
 /// Another seed than the stream's: an ad or user that it mistakes for another is not mistaken here.
@@ -200,7 +199,7 @@ impl Reader {
         }
         rows.recount.progress.add(rows.read - before);
         if !more && rows.pass == 0 {
-            rows.finish_first_pass()?;
+            rows.finish_first_pass();
         }
         rows.is_read = !more;
         Ok(!more)
@@ -248,7 +247,7 @@ impl Rows {
             None => click_key(&row.click.key().to_click_id()),
         };
         if self.pass == 0 && kind == Kind::Archived {
-            let user = hash_of_user(row.click.user_id);
+            let coupon = Coupon::of_user(row.click.user_id);
             if let Some(minute) = minute {
                 self.add_to_run((ad, minute));
                 if !row.excluded && exact_users {
@@ -256,13 +255,11 @@ impl Rows {
                 } else if !row.excluded
                     && let Some(seen) = self.ads.get_mut(&ad)
                 {
-                    seen.users.update(Coupon::of_hash(user));
+                    seen.users.update(coupon);
                 }
             }
-            let indexed = self.index.as_mut().map(|index| index.push(row, ad, minute, key, user));
-            if let Some(Err(error)) = indexed {
-                self.failure.get_or_insert(error.into());
-            }
+            let indexed = self.index.as_mut().map(|index| index.push(row, ad, minute, key, coupon));
+            self.indexed(indexed.transpose());
         }
         let round = self.rounds.of(shard_of(key));
         if self.rounds.pass_of(round) == self.pass {
@@ -332,10 +329,20 @@ impl Rows {
         ad
     }
 
-    fn finish_first_pass(&mut self) -> Result<(), RecountError> {
+    /// A day is closed without an index, if that cannot be written.
+    fn indexed<T>(&mut self, indexed: Result<Option<T>, IndexError>) -> Option<T> {
+        indexed.unwrap_or_else(|error| {
+            self.index = None;
+            self.parts.push(AdPart::NotIndexed { reason: error.to_string() });
+            None
+        })
+    }
+
+    fn finish_first_pass(&mut self) {
         self.end_run();
-        if let Some(index) = &mut self.index {
-            self.parts.extend(index.finish()?.into_iter().map(|segment| AdPart::Indexed { segment }));
+        let segments = self.index.as_mut().map(IndexWriter::finish);
+        if let Some(segments) = self.indexed(segments.transpose()) {
+            self.parts.extend(segments.into_iter().map(|segment| AdPart::Indexed { segment }));
         }
         for (ad, seen) in self.ads.drain() {
             let mut users = Vec::new();
@@ -345,7 +352,6 @@ impl Rows {
         }
         self.last.1 = 0;
         self.parts.push(AdPart::Read { worker: self.worker, rows: self.read });
-        Ok(())
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) enum AdPart {
     Several(Several),
     /// What a worker has put into the index. For the first worker.
     Indexed { segment: SegmentInfo },
+    /// A worker cannot write its part of the index. For the first worker.
+    NotIndexed { reason: String },
     /// A worker has read its share to the end. For the first worker.
     Read { worker: usize, rows: u64 },
     /// A worker cannot go on. For the first worker.
@@ -60,7 +62,11 @@ impl AdPart {
             | Self::OtherCopy { ad, .. }
             | Self::Repeated { ad, .. }
             | Self::Several(Several { ad, .. }) => *ad,
-            Self::Indexed { .. } | Self::Read { .. } | Self::Failed { .. } | Self::Contradicted { .. } => 0,
+            Self::Indexed { .. }
+            | Self::NotIndexed { .. }
+            | Self::Read { .. }
+            | Self::Failed { .. }
+            | Self::Contradicted { .. } => 0,
         }
     }
 }
@@ -71,6 +77,7 @@ enum Settled {
     Ad(Box<AdDay>),
     Leaves(Vec<Node>),
     Indexed(DayIndex),
+    NotIndexed(String),
     Read { rows: u64 },
     Contradiction(String),
     Failed(String),
@@ -121,6 +128,7 @@ struct Settling {
     read: Vec<u64>,
     leaves: Vec<Node>,
     index: DayIndex,
+    not_indexed: Option<String>,
     contradiction: Option<String>,
     failure: Option<String>,
 }
@@ -181,6 +189,9 @@ impl Settling {
             }
             AdPart::Several(several) => self.index.several.push(several),
             AdPart::Indexed { segment } => self.index.segments.push(segment),
+            AdPart::NotIndexed { reason } => {
+                self.not_indexed.get_or_insert(reason);
+            }
             AdPart::Read { rows, .. } => self.read.push(rows),
             AdPart::Failed { reason } => {
                 self.failure.get_or_insert(reason);
@@ -228,6 +239,7 @@ impl Settling {
                 Err(contradiction) => settled.push(Settled::Contradiction(contradiction)),
             }
         }
+        settled.extend(self.not_indexed.map(Settled::NotIndexed));
         settled.extend(recount.index.is_some().then_some(Settled::Indexed(self.index)));
         settled
     }
@@ -318,6 +330,7 @@ struct Collected {
     ads: Vec<AdDay>,
     leaves: Vec<Node>,
     index: Option<DayIndex>,
+    not_indexed: Option<String>,
     workers: usize,
     rows: u64,
     contradiction: Option<String>,
@@ -329,6 +342,9 @@ impl Collected {
         match settled {
             Settled::Ad(ad) => self.ads.push(*ad),
             Settled::Leaves(leaves) => self.leaves.extend(leaves),
+            Settled::NotIndexed(reason) => {
+                self.not_indexed.get_or_insert(reason);
+            }
             Settled::Indexed(part) => self.index.get_or_insert_default().extend(part),
             Settled::Read { rows } => {
                 self.workers += 1;
@@ -359,7 +375,10 @@ impl Collected {
         ads.sort_unstable_by(|a, b| a.ad_id.cmp(&b.ad_id));
         let mut leaves = std::mem::take(&mut self.leaves);
         leaves.sort_unstable();
-        let index = self.index.take().map(DayIndex::in_order);
+        let index = match self.not_indexed.take() {
+            Some(reason) => Some(Err(reason)),
+            None => self.index.take().map(DayIndex::in_order).map(Ok),
+        };
         outcome.set(DayCount { rows: self.rows, root: root_of_ads(&ads), ads, leaves, index });
     }
 }

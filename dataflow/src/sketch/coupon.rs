@@ -28,23 +28,12 @@ const MAX_VALUE: u32 = (1 << VALUE_BITS) - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Coupon(pub u32);
 
-/// The hash of a user that a coupon is made of.
-#[inline]
-pub(crate) fn hash_of_user(user_id: &str) -> (u64, u64) {
-    murmur3_x64_128(user_id.as_bytes(), DATASKETCHES_SEED)
-}
-
 impl Coupon {
     /// The coupon of a user. DataSketches skips empty strings; a click never has an empty user id.
     #[inline]
     #[must_use]
     pub fn of_user(user_id: &str) -> Self {
-        Self::of_hash(hash_of_user(user_id))
-    }
-
-    /// The coupon of a user by its hash.
-    #[inline]
-    pub(crate) fn of_hash((slot_hash, value_hash): (u64, u64)) -> Self {
+        let (slot_hash, value_hash) = murmur3_x64_128(user_id.as_bytes(), DATASKETCHES_SEED);
         let value = (value_hash.leading_zeros() + 1).min(MAX_VALUE);
         Self((value << SLOT_BITS) | (slot_hash as u32 & SLOT_MASK))
     }

@@ -30,7 +30,6 @@ mod table;
 mod tests;
 
 pub use coupon::Coupon;
-pub(crate) use coupon::hash_of_user;
 pub use error::SketchError;
 
 use registers::Registers;

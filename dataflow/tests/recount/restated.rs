@@ -157,7 +157,7 @@ impl Days {
         let marked = before.mark(&rows);
         let day = run(&marked, 2, 1, false).unwrap();
         let windows_before = windows(&marked, &day, &windows_first);
-        Self { rows, store, index: first.index.unwrap(), before: day, windows_before, lists }
+        Self { rows, store, index: first.index.unwrap().unwrap(), before: day, windows_before, lists }
     }
 
     fn restate(&self, threads: usize, keep_bytes: u64) -> Result<Restated, String> {

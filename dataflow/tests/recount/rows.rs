@@ -175,6 +175,10 @@ pub fn generate(random: &mut StdRng) -> Rows {
                 row.epoch += random.random_range(0..3);
                 row.region = [None, Some("eu"), Some("us")][random.random_range(0..3)];
                 if row.id.is_some() && random.random_bool(0.3) {
+                    row.user = format!("user-{}", random.random_range(0..30));
+                    row.address = Some(format!("10.0.0.{}", random.random_range(0..20)));
+                }
+                if row.id.is_some() && random.random_bool(0.3) {
                     row.time_ms += random.random_range(-MARGIN_MS / 3..MARGIN_MS / 3);
                     row.ad = format!("ad-{}", random.random_range(0..5));
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -40,6 +40,7 @@ impl ClusterArgs {
             .map_err(Failure::Usage)?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let hosts: Vec<String> = lines.map(str::to_owned).collect();
+        check(&hosts, path)?;
         if process >= hosts.len() {
             return Err(Failure::usage(format!(
                 "--process {process} is none of the {} in {}: they are counted from 0",
@@ -50,6 +51,21 @@ impl ClusterArgs {
         let facts = facts(config, command)?;
         Ok(Layout::Cluster(ClusterSettings { process, hosts, threads, facts, patience: patience(config) }))
     }
+}
+
+/// Each is a host and a port, and there once.
+fn check(hosts: &[String], path: &Path) -> Result<(), Failure> {
+    for (number, host) in hosts.iter().enumerate() {
+        let port = host.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
+        if port.is_none_or(|port: u16| port == 0) {
+            return Err(Failure::usage(format!("{}: `{host}` is no HOST:PORT", path.display())));
+        }
+        if let Some(before) = hosts.iter().take(number).position(|before| before == host) {
+            let places = format!("processes {before} and {number}");
+            return Err(Failure::usage(format!("{}: {places} are both at {host}", path.display())));
+        }
+    }
+    Ok(())
 }
 
 fn patience(config: &JobConfig) -> Patience {
@@ -108,5 +124,23 @@ fn hash(mut file: File) -> io::Result<u64> {
             0 => return Ok(hasher.digest()),
             read => hasher.update(buffer.get(..read).unwrap_or_default()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_with_ports_and_none_is_there_twice() {
+        let error = |hosts: &[&str]| {
+            let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+            check(&hosts, Path::new("hosts")).err().map(|error| format!("{error:#}")).unwrap_or_default()
+        };
+        assert_eq!(error(&["a.example:4000", "[2001:db8::1]:4000", "127.0.0.1:4000"]), "");
+        for wrong in ["a.example", "a.example:", "a.example:0", "a.example:70000", ":4000"] {
+            assert!(error(&["b.example:1", wrong]).contains("is no HOST:PORT"), "{wrong}");
+        }
+        assert!(error(&["a:1", "b:1", "a:1"]).contains("processes 0 and 2 are both at a:1"));
     }
 }

@@ -10,14 +10,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result};
-use weir_checkpoints::{IndexOfDay, Names, content_hash};
+use weir_checkpoints::{Day, IndexOfDay, Names, content_hash};
 use weir_connectors::delta::{BillingTable, corrected_windows};
 use weir_dataflow::reconcile::{
-    AdBefore, AdDay, BilledWindow, Correction, DayCount, DayIndex, IndexTo, Reason, Restated, RestatedAd, Restatement,
+    AdBefore, AdDay, Correction, DayCount, DayIndex, IndexTo, Reason, Restated, RestatedAd, Restatement,
 };
 
-use super::ledger::Before;
-use super::{ExclusionList, Exclusions, Found, Reconciler, now_ms, of_table};
+use super::ledger::{Before, Ledger};
+use super::{Counted, ExclusionList, Exclusions, Found, Reconciler, now_ms, of_table};
 
 /// How old an index must be that no revision names, to be one that was left behind by a run that ended halfway.
 const LEFT_BEHIND_MS: i64 = 86_400_000;
@@ -37,28 +37,41 @@ impl Reconciler {
         Some(IndexTo { store: self.checkpoints.clone(), prefix })
     }
 
-    /// Writes what names the segments of an index; the record of the revision is to name it.
-    pub(super) fn keep_index(&self, found: &Found, to: &IndexTo, index: &DayIndex) -> Result<IndexOfDay> {
+    /// Writes what names the segments of an index; the record of the revision is to name that. None where there is to be no index, or it
+    /// could not be written, which nothing else depends on.
+    pub(super) fn keep_index(
+        &self,
+        found: &Found,
+        to: Option<&IndexTo>,
+        count: &mut DayCount,
+    ) -> Result<Option<IndexOfDay>> {
+        let (Some(to), Some(index)) = (to, count.index.take()) else { return Ok(None) };
+        let index = match index {
+            Ok(index) => index,
+            Err(reason) => {
+                tracing::warn!("{} gets no index: {reason}", found.day.text());
+                return Ok(None);
+            }
+        };
+        let reasons = count.ads.iter().flat_map(|ad| &ad.corrections).map(|correction| correction.reason);
+        if reasons.into_iter().any(stream_was_wrong) {
+            return Ok(None);
+        }
         let (name, bytes) = (format!("{}{DAY}", to.prefix), index.to_bytes());
         let sha256 = content_hash(&bytes);
         self.checkpoints.put(&name, bytes)?;
-        Ok(IndexOfDay { name, sha256, archive: found.archive_hash.clone(), excluded: found.hashes_of_lists() })
+        Ok(Some(IndexOfDay { name, sha256, archive: found.archive_hash.clone(), excluded: found.hashes_of_lists() }))
     }
 
-    /// Removes an index that no record will name.
-    pub(super) fn drop_index(&self, found: &Found, index: Option<&IndexOfDay>) {
-        let named = found.record.newest().and_then(|newest| newest.index.as_ref());
-        let Some(index) = index.filter(|index| Some(*index) != named) else { return };
-        self.drop_folder(index.name.strip_suffix(DAY));
-    }
-
-    /// Removes what a recount that has failed has left.
-    pub(super) fn drop_segments(&self, to: Option<&IndexTo>) {
-        self.drop_folder(to.map(|to| to.prefix.as_str()));
-    }
-
-    fn drop_folder(&self, folder: Option<&str>) {
-        for object in folder.into_iter().flat_map(|folder| self.checkpoints.list(folder).unwrap_or_default()) {
+    /// Removes an index that no record of its day names.
+    pub(super) fn drop_unnamed(&self, names: &Names, date: &str, to: Option<&IndexTo>) {
+        let Some(to) = to else { return };
+        // Somebody else may have closed the day with the same index meanwhile.
+        let Ok(day) = Day::read(self.checkpoints.as_ref(), names, date) else { return };
+        if day.records().filter_map(|record| record.index.as_ref()).any(|index| index.name.starts_with(&to.prefix)) {
+            return;
+        }
+        for object in self.checkpoints.list(&to.prefix).unwrap_or_default() {
             self.delete(&object.name);
         }
     }
@@ -70,14 +83,14 @@ impl Reconciler {
     }
 
     /// Removes the indexes of a day that no later run needs. Nobody is told of one that stays.
-    pub(super) fn sweep_indexes(&self, names: &Names, found: &Found) {
-        let mut records: Vec<_> = found.record.records().collect();
-        let Some(newest) = records.pop() else { return };
+    pub(super) fn sweep_indexes(&self, names: &Names, date: &str, day: &Day) {
+        let mut records: Vec<_> = day.records().collect();
+        let newest = records.pop();
         let folder = |index: &IndexOfDay| index.name.strip_suffix(DAY).map(str::to_owned);
-        let needed = newest.index.as_ref().and_then(folder);
+        let needed = newest.and_then(|newest| newest.index.as_ref()).and_then(folder);
         let old: Vec<String> =
             records.into_iter().filter_map(|record| record.index.as_ref().and_then(folder)).collect();
-        let Ok(objects) = self.checkpoints.list(&names.day_indexes(&found.day.text())) else { return };
+        let Ok(objects) = self.checkpoints.list(&names.day_indexes(date)) else { return };
         let left_behind_ms = now_ms() - LEFT_BEHIND_MS;
         for object in objects {
             let is_in = |folder: &String| object.name.starts_with(folder.as_str());
@@ -89,25 +102,26 @@ impl Reconciler {
     }
 
     /// Restates a day from its index; none if there is none that fits, and the day has to be recounted.
-    pub(super) fn restate(&self, found: &Found, before: &Before) -> Result<Option<(DayCount, Vec<BilledWindow>)>> {
-        let Some(index) = found.usable_index() else { return Ok(None) };
+    pub(super) fn restate(&self, found: &Found, before: &Before) -> Result<Option<Counted>> {
+        let Some(index) = found.usable_index().filter(|_| self.index) else { return Ok(None) };
         let deltas = deltas(before);
-        let wrong = [Reason::Uncounted, Reason::Overcounted];
-        // Then there may be windows with regions that the archive knows nothing of.
-        if deltas.values().any(|of_ad| wrong.iter().any(|reason| of_ad.contains_key(reason))) {
+        // Where the stream was wrong there may be windows with regions that the archive knows nothing of.
+        if deltas.values().any(|of_ad| of_ad.keys().copied().any(stream_was_wrong)) {
             return Ok(None);
         }
-        let restated = self.restate_from(index, found, before);
-        let restated = match restated {
-            Ok(restated) => restated,
+        let restated = self.restate_from(index, found, before).and_then(|Restated { ads, windows }| {
+            let rows = found.record.newest().map_or(0, |newest| newest.totals.rows);
+            let count = DayCount::of(ads_of(before, &deltas, ads), rows);
+            let ledger = Ledger::of(&count.ads, before)?;
+            Ok(Counted { count, ledger, windows, index: Some(index.clone()), wrong_epochs: Vec::new() })
+        });
+        match restated {
+            Ok(counted) => Ok(Some(counted)),
             Err(error) => {
                 tracing::warn!("{}: {error:#}; the archive is recounted instead", found.day.text());
-                return Ok(None);
+                Ok(None)
             }
-        };
-        let rows = found.record.newest().map_or(0, |newest| newest.totals.rows);
-        let Restated { ads, windows } = restated;
-        Ok(Some((DayCount::of(ads_of(before, &deltas, ads), rows), windows)))
+        }
     }
 
     fn restate_from(&self, index: &IndexOfDay, found: &Found, before: &Before) -> Result<Restated> {
@@ -154,6 +168,10 @@ impl Found {
         let fits = index.archive == self.archive_hash && !self.exact_users && !self.anew;
         fits.then_some(index)
     }
+}
+
+const fn stream_was_wrong(reason: Reason) -> bool {
+    matches!(reason, Reason::Uncounted | Reason::Overcounted)
 }
 
 type Deltas<'a> = HashMap<&'a str, BTreeMap<Reason, i64>>;

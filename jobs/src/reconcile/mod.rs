@@ -114,6 +114,7 @@ pub struct Wanted {
 /// What a new revision is made of.
 struct Counted {
     count: DayCount,
+    ledger: Ledger,
     windows: Vec<BilledWindow>,
     index: Option<IndexOfDay>,
     wrong_epochs: Vec<WrongEpoch>,
@@ -143,8 +144,9 @@ impl Reconciler {
         let mut lead = Lead::new(self);
         let report = self.close(date, timezone, wanted, &mut lead);
         // Whatever has come of it, the other processes wait for a word.
-        lead.finish()?;
+        let told = lead.finish();
         let report = report?;
+        told?;
         self.copy(&report.date)?;
         Ok(report.taking(started.elapsed()))
     }
@@ -168,19 +170,33 @@ impl Reconciler {
         if !missing.is_empty() {
             return self.waiting(&found.day, &found.record, missing, wanted);
         }
+        self.sweep_indexes(&names, &found.day.text(), &found.record);
         let before = self.before(&found.record)?;
-        if let Some((count, windows)) = self.restate(&found, &before)? {
-            let index = found.record.newest().and_then(|newest| newest.index.clone());
-            let counted = Counted { count, windows, index, wrong_epochs: Vec::new() };
+        if let Some(counted) = self.restate(&found, &before)? {
             return self.write(&names, found, &before, counted);
         }
         let index_to = self.index_to(&names, &found);
-        let count = lead.count(&found, index_to.clone()).inspect_err(|_| self.drop_segments(index_to.as_ref()))?;
+        let date = found.day.text();
+        let report = self.recount_and_write(&names, found, &before, lead, index_to.as_ref());
+        // Whatever has come of it: an index that no record names is of no use.
+        self.drop_unnamed(&names, &date, index_to.as_ref());
+        report
+    }
+
+    fn recount_and_write(
+        &self,
+        names: &Names,
+        found: Found,
+        before: &Before,
+        lead: &mut Lead<'_>,
+        index_to: Option<&IndexTo>,
+    ) -> Result<DayReport> {
+        let mut count = lead.count(&found, index_to.cloned())?;
         let windows = self.windows(&found, &count)?;
-        let index = index_to.zip(count.index.as_ref()).map(|(to, index)| self.keep_index(&found, &to, index));
-        let index = index.transpose()?;
+        let index = self.keep_index(&found, index_to, &mut count)?;
         let wrong_epochs = self.wrong_epochs(&found, &count)?;
-        self.write(&names, found, &before, Counted { count, windows, index, wrong_epochs })
+        let ledger = Ledger::of(&count.ads, before)?;
+        self.write(names, found, before, Counted { count, ledger, windows, index, wrong_epochs })
     }
 
     /// A day that is open, or closed with more on its way to it. What was asked for is not done then, and that is said.
@@ -321,11 +337,9 @@ impl Reconciler {
 
     /// Writes a revision, unless it says nothing new.
     fn write(&self, names: &Names, mut found: Found, before: &Before, counted: Counted) -> Result<DayReport> {
-        let Counted { count, windows, index, wrong_epochs } = counted;
-        let ledger = Ledger::of(&count.ads, before)?;
+        let Counted { count, ledger, windows, index, wrong_epochs } = counted;
         if ledger.is_nothing_new(before) && found.asks_for_the_same() {
             self.checkpoints.put(&names.day_checked(&found.day.text()), found.checked().into_bytes())?;
-            self.drop_index(&found, index.as_ref());
             return Ok(DayReport::unchanged(&self.job, &found.day, &found.record));
         }
         let (date, revision) = (found.day.text(), found.record.next_revision());
@@ -372,7 +386,7 @@ impl Reconciler {
         check_day(&self.tables, &record)?;
         found.record.publish(self.checkpoints.as_ref(), names, record)?;
         self.finish_last(&found.record)?;
-        self.sweep_indexes(names, &found);
+        self.sweep_indexes(names, &found.day.text(), &found.record);
         Ok(DayReport::written(&self.job, &found.day, &found.record, &ledger.entries, &count.ads, &wrong_epochs))
     }
 

@@ -1,15 +1,16 @@
 //! Some rows in columns, each of which can be read alone.
 //!
 //! ```text
-//!   ┌─────┬──────┬────────┬────────┬───────┬─────────┬───────────┬────────┐
-//!   │ key │ user │ minute │ region │ place │ kind of │ addresses │ footer │
-//!   │ 16  │ 16   │ 2      │ 1      │ 4 + 8 │ 1       │ 0, 4, 16  │        │
-//!   └─────┴──────┴────────┴────────┴───────┴─────────┴───────────┴────────┘
+//!   ┌─────┬──────┬────────┬────────┬────────┬───────┬─────────┬───────────┬────────┐
+//!   │ key │ user │ coupon │ minute │ region │ place │ kind of │ addresses │ footer │
+//!   │ 16  │ 16   │ 4      │ 2      │ 1      │ 4 + 8 │ 1       │ 0, 4, 16  │        │
+//!   └─────┴──────┴────────┴────────┴────────┴───────┴─────────┴───────────┴────────┘
 //!   footer: rows, u32 │ runs: number, u32, then ad, u64, and rows, u32 │ regions: number, u32, then length, u32, and name
 //!           │ of each column: start, u64, bytes, u64, XXH3, u128
 //! ```
 //!
-//! All numbers are little-endian. A user is the hash that its coupon is made of. A minute is counted from the day's start; a row outside of
+//! All numbers are little-endian. A user is the first half of SHA-256 of its id, as a click's key is of its own:
+//! whoever chooses ids could make two of them meet in the hash that coupons are made of. A minute is counted from the day's start; a row outside of
 //! the day has [`ELSEWHERE`]. Region 0 is none, the others are counted from 1. A kind of address is its length.
 
 use std::ops::Range;
@@ -21,6 +22,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::super::walk::Key;
 use super::{IndexError, SegmentInfo, take, take_count, take_text};
+use crate::Coupon;
 
 /// The minute of a row that is not of the day.
 pub(in crate::reconcile) const ELSEWHERE: u16 = u16::MAX;
@@ -30,6 +32,7 @@ pub(in crate::reconcile) const ELSEWHERE: u16 = u16::MAX;
 pub(in crate::reconcile) enum Column {
     Key,
     User,
+    Coupon,
     Minute,
     Region,
     Place,
@@ -38,13 +41,22 @@ pub(in crate::reconcile) enum Column {
 }
 
 impl Column {
-    pub(in crate::reconcile) const ALL: [Self; 7] =
-        [Self::Key, Self::User, Self::Minute, Self::Region, Self::Place, Self::AddressKind, Self::Address];
+    pub(in crate::reconcile) const ALL: [Self; 8] = [
+        Self::Key,
+        Self::User,
+        Self::Coupon,
+        Self::Minute,
+        Self::Region,
+        Self::Place,
+        Self::AddressKind,
+        Self::Address,
+    ];
 
     /// Bytes a row; none where that varies.
     const fn width(self) -> Option<usize> {
         match self {
             Self::Key | Self::User => Some(16),
+            Self::Coupon => Some(4),
             Self::Minute => Some(2),
             Self::Region | Self::AddressKind => Some(1),
             Self::Place => Some(12),
@@ -213,6 +225,12 @@ impl Values {
     #[inline]
     pub(in crate::reconcile) fn hash(&self, row: usize) -> Key {
         self.0.as_chunks::<16>().0.get(row).map_or((0, 0), |bytes| halves(*bytes))
+    }
+
+    /// The coupon of a row.
+    #[inline]
+    pub(in crate::reconcile) fn coupon(&self, row: usize) -> Coupon {
+        Coupon(self.0.as_chunks::<4>().0.get(row).map_or(0, |bytes| u32::from_le_bytes(*bytes)))
     }
 
     /// The minute of a row.

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::super::ArchivedClick;
+use super::super::merkle::user_key;
 use super::super::walk::Key;
 use super::segment::{Column, ELSEWHERE, Footer, Place, Run};
 use super::{IndexError, IndexTo, SegmentInfo};
+use crate::Coupon;
 
 /// Rows of a segment, at most.
 const SEGMENT_ROWS: u32 = 1 << 18;
@@ -36,7 +38,7 @@ impl IndexWriter {
         ad: u64,
         minute: Option<u32>,
         key: Key,
-        user: Key,
+        coupon: Coupon,
     ) -> Result<(), IndexError> {
         let region = match self.region(row.region) {
             Some(region) => region,
@@ -52,7 +54,8 @@ impl IndexWriter {
         self.footer.rows += 1;
         let minute = minute.and_then(|minute| u16::try_from(minute).ok()).unwrap_or(ELSEWHERE);
         self.column(Column::Key).extend_from_slice(&bytes_of(key));
-        self.column(Column::User).extend_from_slice(&bytes_of(user));
+        self.column(Column::User).extend_from_slice(&bytes_of(user_key(row.click.user_id)));
+        self.column(Column::Coupon).extend_from_slice(&coupon.0.to_le_bytes());
         self.column(Column::Minute).extend_from_slice(&minute.to_le_bytes());
         self.column(Column::Region).push(region);
         let place = self.column(Column::Place);

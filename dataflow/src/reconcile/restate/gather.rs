@@ -73,7 +73,7 @@ impl Plan<'_> {
             if minute == ELSEWHERE {
                 continue;
             }
-            let coupon = Coupon::of_hash(columns.users.hash(row));
+            let coupon = columns.coupons.coupon(row);
             if of_row.is_none_or(|found| found.lists & NOW == 0) {
                 gathered.users.update(coupon);
             }
@@ -127,7 +127,7 @@ impl Minute {
 struct Columns<'s, 'a> {
     segment: &'s Segment<'a>,
     keys: Values,
-    users: Values,
+    coupons: Values,
     minutes: Values,
     regions: Values,
     places: Values,
@@ -138,7 +138,7 @@ impl<'s, 'a> Columns<'s, 'a> {
         Ok(Self {
             segment,
             keys: segment.column(Column::Key)?,
-            users: segment.column(Column::User)?,
+            coupons: segment.column(Column::Coupon)?,
             minutes: segment.column(Column::Minute)?,
             regions: segment.column(Column::Region)?,
             places: segment.column(Column::Place)?,

@@ -29,10 +29,9 @@ use std::thread;
 use weir_checkpoints::Store;
 
 use super::index::{DayIndex, IndexError, KeySet, Segment};
-use super::merkle::click_key;
+use super::merkle::{click_key, user_key};
 use super::outcome::OffsetRange;
 use super::windows::{BilledWindow, sort};
-use crate::sketch::hash_of_user;
 use gather::GatheredByAd;
 use matching::{Lists, Match};
 use plan::Plan;
@@ -56,7 +55,7 @@ impl InvalidTraffic {
 
     /// Takes a user's clicks out.
     pub fn add_user(&mut self, user_id: &str) {
-        self.users.insert(hash_of_user(user_id));
+        self.users.insert(user_key(user_id));
     }
 
     /// Takes those out that come from some addresses. It is asked for IPv4 addresses as such, whatever clothes they came in.

@@ -12,6 +12,7 @@ use chrono::{Days, NaiveDate};
 use chrono_tz::Tz;
 use clap::Args;
 use weir_dataflow::Layout;
+use weir_dataflow::reconcile::RecountError;
 
 use crate::Failure;
 use crate::cli::JobArgs;
@@ -139,7 +140,10 @@ pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
         drop(progress);
         match report {
             Ok(report) => reports.push(report),
-            Err(error) if first == last => return Err(error.context(format!("{date} could not be reconciled")).into()),
+            // The process must end then: workers that could not be stopped may still be there.
+            Err(error) if first == last || is_of_cluster(&error) => {
+                return Err(error.context(format!("{date} could not be reconciled")).into());
+            }
             Err(error) => {
                 tracing::error!("{date} could not be reconciled: {error:#}");
                 failed += 1;
@@ -166,6 +170,9 @@ fn follow(args: &ReconcileArgs, reconciler: &Reconciler) -> Result<(), Failure> 
         let followed = reconciler.follow();
         drop(progress);
         if let Err(error) = followed {
+            if is_of_cluster(&error) {
+                return Err(error.context(format!("{date} could not be recounted")).into());
+            }
             tracing::error!("{date} could not be recounted: {error:#}");
             failed += 1;
         }
@@ -174,6 +181,14 @@ fn follow(args: &ReconcileArgs, reconciler: &Reconciler) -> Result<(), Failure> 
         return Ok(());
     }
     Err(anyhow!("{failed} days could not be recounted").into())
+}
+
+/// Whether the processes could not meet, or have lost one another.
+fn is_of_cluster(error: &anyhow::Error) -> bool {
+    let is = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref::<RecountError>(), Some(RecountError::Cluster(_)))
+    };
+    error.chain().any(is)
 }
 
 pub(super) fn reconciler(config: &JobConfig, memory_bytes: u64, layout: Layout) -> Result<Reconciler, Failure> {
