@@ -218,7 +218,8 @@ fn check(seed: u64, Trouble { crashes, grows }: Trouble) -> Totals {
     let live = MemorySink::new("live", &[RowKind::Window, RowKind::Provisional]);
     let sinks = [tables.clone(), clicks.clone(), live.clone()];
     let max_records = *[50, 700, 1_000_000].choose(rng).unwrap();
-    let horizon_ms = 120_000;
+    // What is restored is remembered for longer: for the horizon from the restart on. So where attempts fail nothing may expire.
+    let horizon_ms = if crashes { 86_400_000 } else { 120_000 };
     let growth = if grows { Growth::new(rng.random_range(1..=2), rng.random_range(1..=8)) } else { Growth::done() };
     // Nothing but time ends an epoch while a log that is read to its end grows.
     let interval = Duration::from_millis(if grows { 4 } else { 200 });
@@ -232,6 +233,7 @@ fn check(seed: u64, Trouble { crashes, grows }: Trouble) -> Totals {
             region: world.home.map(str::to_owned),
             source: Arc::new(MemorySource { log: Arc::clone(&world.log), growth: Arc::clone(&growth) }),
             epoch: EpochSettings { interval, max_records },
+            dedup_horizon_ms: horizon_ms,
             ..job(&world.log, &store, &sinks, max_records)
         };
         match run(job, Layout::Threads(workers)) {

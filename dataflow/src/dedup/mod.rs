@@ -14,6 +14,8 @@
 //!   minute, whichever is later. A click of epoch `E` is a duplicate if that lies at most the horizon before the
 //!   watermark that closed epoch `E − 1`. Contents decide, never the clock on the wall or the order in which expired
 //!   entries are swept.
+//! - After a restart, restored ids count as seen at the watermark of the restart, for some may be from a time without one:
+//!   they are remembered for longer, never for less.
 //! - The click's own minute matters where its partition is read far ahead of the others, as after a standstill: the
 //!   watermark may then be hours behind the click, and would forget it before a slower partition gives its copy.
 
@@ -49,7 +51,7 @@ pub(crate) struct SeenClicks {
     groups: GroupRange,
     tables: Vec<HashTable<Seen>>,
     horizon_s: u32,
-    /// The first watermark there was, in seconds: entries from before it count as seen then.
+    /// The first watermark of this attempt, in seconds: entries from before it count as seen then, restored ones among them.
     began_s: Option<u32>,
     /// What came in since the last checkpoint.
     added: PartWriter,
