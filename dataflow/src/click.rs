@@ -72,11 +72,11 @@ impl Click<'_> {
     }
 }
 
-/// Unix time in milliseconds of a `timestamp` field.
+/// Unix time in milliseconds of a `timestamp` field. One from beyond all time, as damaged bytes may have, is the end of time.
 #[inline]
 #[must_use]
 pub const fn event_time_ms(timestamp: i64) -> i64 {
-    if timestamp < MILLISECONDS_FROM { timestamp * 1000 } else { timestamp }
+    if timestamp < MILLISECONDS_FROM { timestamp.saturating_mul(1000) } else { timestamp }
 }
 
 /// A click's identity: 128 bits of xxh3. At a billion clicks within the dedup horizon, the chance that any two

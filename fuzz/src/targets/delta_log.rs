@@ -106,6 +106,7 @@ fn manifest() -> Manifest {
         job: "fuzzed".to_owned(),
         sequence: Sequence(9),
         previous: None,
+        origin: None,
         attempt: Attempt(1),
         owner: "fuzzed".to_owned(),
         workers: 1,

@@ -69,6 +69,7 @@ fn manifest(table: Table, store: &dyn Store, carried: Vec<u8>) -> Manifest {
         job: "fuzzed".to_owned(),
         sequence: Sequence(1),
         previous: None,
+        origin: None,
         attempt: Attempt(1),
         owner: "fuzzed".to_owned(),
         workers: 1,
