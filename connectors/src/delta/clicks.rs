@@ -315,7 +315,7 @@ impl Gathered {
             self.reasons.append_value(reason_text(head.reason));
         }
         self.timestamps.push(head.timestamp);
-        self.event_times.push(event_time_ms(head.timestamp) * 1000);
+        self.event_times.push(event_time_ms(head.timestamp).saturating_mul(1000));
         self.partitions.push(head.partition as i32);
         self.offsets.push(head.offset as i64);
         self.epochs.push(head.epoch as i64);
