@@ -202,6 +202,5 @@ fn restore(job: &Job, manifest: &Manifest, seen: &mut SeenClicks, windows: &mut 
             _ => {}
         }
     }
-    seen.resume_at(manifest.watermark_ms);
     Ok(())
 }

@@ -21,6 +21,9 @@ use weir_dataflow::{EpochSettings, Job, Layout, RowKind, run};
 
 const START_MS: i64 = 1_736_952_000_000;
 
+/// Records that a partition gives at once: few, so that a run has many epochs, and attempts fail between them.
+const POLLED: usize = 40;
+
 /// What the test knows of a record it made.
 #[derive(Debug, Clone)]
 enum Made {
@@ -88,7 +91,9 @@ fn region<'a>(label: Option<&'a str>, home: Option<&'a str>) -> Option<&'a str> 
 
 /// An earlier click once more, every other time under another timestamp, from any region.
 fn again(rng: &mut StdRng, clicks: &[Made], now_ms: i64, labelled: f64) -> Made {
-    let recent = clicks.len() - rng.random_range(1..=clicks.len().min(400));
+    // Most are within the dedup horizon, some are not.
+    let back = if rng.random_bool(0.3) { 4_000 } else { 400 };
+    let recent = clicks.len() - rng.random_range(1..=clicks.len().min(back));
     let Made::Click { id, ad, user, event_time_ms, .. } = clicks[recent].clone() else { unreachable!() };
     let event_time_ms = if rng.random_bool(0.5) { now_ms - rng.random_range(0..5_000) } else { event_time_ms };
     Made::Click { id, ad, user, event_time_ms, log_time_ms: now_ms, label: label(rng, labelled) }
@@ -143,7 +148,6 @@ fn oracle(world: &World, epochs: &HashMap<(u32, u64), u64>, manifests: &[Manifes
     }
     // id → the watermark at the end of the epoch of its first click, or the end of that click's minute, in whole seconds.
     let mut seen: HashMap<String, i64> = HashMap::new();
-    let began = manifests.iter().find_map(|manifest| manifest.watermark_ms).map_or(0, seconds);
     for (epoch, mut places) in by_epoch {
         places.sort_unstable();
         let (before, end) = (ends[&(epoch - 1)], ends[&epoch]);
@@ -168,7 +172,7 @@ fn oracle(world: &World, epochs: &HashMap<(u32, u64), u64>, manifests: &[Manifes
                 continue;
             }
             let oldest = before.watermark_ms.map_or(0, seconds) - horizon_ms / 1000;
-            if seen.get(id).is_some_and(|first| (*first).max(began) >= oldest) {
+            if seen.get(id).is_some_and(|first| *first >= oldest) {
                 totals.duplicate += 1;
                 continue;
             }
@@ -208,8 +212,9 @@ struct Trouble {
     grows: bool,
 }
 
-/// Runs the world to its end with some number of workers at each attempt, and compares.
-fn check(seed: u64, Trouble { crashes, grows }: Trouble) -> Totals {
+/// Runs the world to its end with some number of workers at each attempt, and compares. Returns its totals, and how many
+/// attempts went on with a watermark.
+fn check(seed: u64, Trouble { crashes, grows }: Trouble) -> (Totals, usize) {
     let rng = &mut StdRng::seed_from_u64(seed);
     let world = world(rng);
     let store = Arc::new(MemoryStore::default());
@@ -218,8 +223,7 @@ fn check(seed: u64, Trouble { crashes, grows }: Trouble) -> Totals {
     let live = MemorySink::new("live", &[RowKind::Window, RowKind::Provisional]);
     let sinks = [tables.clone(), clicks.clone(), live.clone()];
     let max_records = *[50, 700, 1_000_000].choose(rng).unwrap();
-    // What is restored is remembered for longer: for the horizon from the restart on. So where attempts fail nothing may expire.
-    let horizon_ms = if crashes { 86_400_000 } else { 120_000 };
+    let horizon_ms = 120_000;
     let growth = if grows { Growth::new(rng.random_range(1..=2), rng.random_range(1..=8)) } else { Growth::done() };
     // Nothing but time ends an epoch while a log that is read to its end grows.
     let interval = Duration::from_millis(if grows { 4 } else { 200 });
@@ -231,9 +235,8 @@ fn check(seed: u64, Trouble { crashes, grows }: Trouble) -> Totals {
         let workers = rng.random_range(1..=4);
         let job = Job {
             region: world.home.map(str::to_owned),
-            source: Arc::new(MemorySource { log: Arc::clone(&world.log), growth: Arc::clone(&growth) }),
+            source: Arc::new(MemorySource { log: Arc::clone(&world.log), growth: Arc::clone(&growth), polled: POLLED }),
             epoch: EpochSettings { interval, max_records },
-            dedup_horizon_ms: horizon_ms,
             ..job(&world.log, &store, &sinks, max_records)
         };
         match run(job, Layout::Threads(workers)) {
@@ -275,7 +278,8 @@ fn check(seed: u64, Trouble { crashes, grows }: Trouble) -> Totals {
     assert!(late_regions.iter().all(|(place, region)| regions[place] == *region), "{message}");
     check_windows(&tables.rows(), &expected, &manifests, &message);
     check_live(&live.rows(), &tables.rows(), &manifests, &message);
-    last.totals()
+    let goes_on = |pair: &&[Manifest]| pair[0].attempt != pair[1].attempt && pair[0].watermark_ms.is_some();
+    (last.totals(), manifests.windows(2).filter(goes_on).count())
 }
 
 fn check_chain(manifests: &[Manifest], message: &str) {
@@ -349,7 +353,12 @@ fn check_live(rows: &[SeenRow], closed: &[SeenRow], manifests: &[Manifest], mess
 
 /// Checks many worlds, and that together they held every kind of record.
 fn check_all(seeds: std::ops::Range<u64>, trouble: Trouble) {
-    let sum = seeds.map(|seed| check(seed, trouble)).fold(Totals::default(), |sum, totals| sum.plus(&totals));
+    let (mut sum, mut resumed) = (Totals::default(), 0);
+    for (totals, more) in seeds.map(|seed| check(seed, trouble)) {
+        sum = sum.plus(&totals);
+        resumed += more;
+    }
+    assert!(!trouble.crashes || resumed > 20, "only {resumed} attempts went on in the middle");
     let Totals { read, rejected, future, late, duplicate, counted } = sum;
     assert!([read, rejected, future, late, duplicate, counted].iter().all(|count| *count > 100), "{sum:?}");
 }

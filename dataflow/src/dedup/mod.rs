@@ -11,11 +11,9 @@
 //! - Among clicks of one id within one epoch, the one with the smallest (partition, offset) counts, in whatever order
 //!   they arrive. Otherwise the first epoch counts.
 //! - An id counts as seen at the watermark that closed the epoch of its first click, or at the end of that click's own
-//!   minute, whichever is later. A click of epoch `E` is a duplicate if that lies at most the horizon before the
-//!   watermark that closed epoch `E − 1`. Contents decide, never the clock on the wall or the order in which expired
-//!   entries are swept.
-//! - After a restart, restored ids count as seen at the watermark of the restart, for some may be from a time without one:
-//!   they are remembered for longer, never for less.
+//!   minute, whichever is later; while there is no watermark yet, at the latter. A click of epoch `E` is a duplicate if
+//!   that lies at most the horizon before the watermark that closed epoch `E − 1`. Contents decide, never the clock on
+//!   the wall, the order in which expired entries are swept, or a restart.
 //! - The click's own minute matters where its partition is read far ahead of the others, as after a standstill: the
 //!   watermark may then be hours behind the click, and would forget it before a slower partition gives its copy.
 
@@ -51,8 +49,6 @@ pub(crate) struct SeenClicks {
     groups: GroupRange,
     tables: Vec<HashTable<Seen>>,
     horizon_s: u32,
-    /// The first watermark of this attempt, in seconds: entries from before it count as seen then, restored ones among them.
-    began_s: Option<u32>,
     /// What came in since the last checkpoint.
     added: PartWriter,
     newest_s: u32,
@@ -73,7 +69,6 @@ impl SeenClicks {
             groups,
             tables: groups.iter().map(|_| HashTable::new()).collect(),
             horizon_s: u32::try_from(horizon_ms.div_euclid(1000)).unwrap_or(LATEST_S),
-            began_s: None,
             added: PartWriter::new(groups),
             newest_s: 0,
             sweep_next: 0,
@@ -102,8 +97,7 @@ impl SeenClicks {
         mut verdict: impl FnMut(&KeyedClick, Verdict),
     ) {
         let oldest_s = self.oldest_remembered_s(before_ms);
-        let now_s = self.stamp_s(end_ms);
-        let began_s = self.began_s.unwrap_or(0);
+        let now_s = end_ms.map_or(0, to_seconds);
         let Some(table) = group.checked_sub(self.groups.start).and_then(|at| self.tables.get_mut(usize::from(at)))
         else {
             unreachable!("key group {group} belongs to another worker");
@@ -131,7 +125,7 @@ impl SeenClicks {
                             }
                             _ => verdict(click, Verdict::Duplicate),
                         }
-                    } else if seen.seen_s.max(began_s) < oldest_s {
+                    } else if seen.seen_s < oldest_s {
                         seen.seen_s = mine;
                         winners.push(bucket);
                     } else {
@@ -160,12 +154,11 @@ impl SeenClicks {
     /// Frees what is older than the horizon, a few groups at a time so that no epoch waits for all of them.
     pub(crate) fn sweep(&mut self, watermark_ms: Option<i64>, groups: usize) {
         let oldest_s = self.oldest_remembered_s(watermark_ms);
-        let began_s = self.began_s.unwrap_or(0);
         for _ in 0..groups.min(self.tables.len()) {
             self.sweep_next = (self.sweep_next + 1) % self.tables.len();
             if let Some(table) = self.tables.get_mut(self.sweep_next) {
                 let before = table.len();
-                table.retain(|seen| seen.seen_s.max(began_s) >= oldest_s);
+                table.retain(|seen| seen.seen_s >= oldest_s);
                 if table.len() < before / 2 {
                     table.shrink_to(table.len() * 2, |seen| hash_of(&seen.key));
                 }
@@ -210,18 +203,6 @@ impl SeenClicks {
                 }
             }
         }
-    }
-
-    /// The watermark that the restored state knew.
-    pub(crate) fn resume_at(&mut self, watermark_ms: Option<i64>) {
-        self.began_s = watermark_ms.map(to_seconds);
-    }
-
-    /// The time that entries of an epoch get; 0, "before the watermark began", while there is none.
-    fn stamp_s(&mut self, end_ms: Option<i64>) -> u32 {
-        let now_s = end_ms.map(to_seconds);
-        self.began_s = self.began_s.or(now_s);
-        now_s.unwrap_or(0)
     }
 
     /// Entries seen before this are forgotten.

@@ -26,6 +26,8 @@ pub type Log = Vec<Vec<LogRecord>>;
 pub struct MemorySource {
     pub log: Arc<Log>,
     pub growth: Arc<Growth>,
+    /// Records of a partition that it gives at once.
+    pub polled: usize,
 }
 
 /// Which partitions of a log have come up: one more whenever it was asked so many times.
@@ -82,13 +84,19 @@ impl SourceFactory for MemorySource {
     fn open(&self, assigned: &[(PartitionId, Option<Position>)]) -> Result<Box<dyn Source>, SourceError> {
         self.growth.read.lock().unwrap().extend(assigned.iter().map(|(id, _)| *id));
         let next = assigned.iter().map(|(id, at)| (*id, at.as_ref().map_or(0, |at| at.next_offset.0))).collect();
-        Ok(Box::new(MemoryReader { log: Arc::clone(&self.log), growth: Arc::clone(&self.growth), next }))
+        Ok(Box::new(MemoryReader {
+            log: Arc::clone(&self.log),
+            growth: Arc::clone(&self.growth),
+            polled: self.polled,
+            next,
+        }))
     }
 }
 
 struct MemoryReader {
     log: Arc<Log>,
     growth: Arc<Growth>,
+    polled: usize,
     next: BTreeMap<PartitionId, u64>,
 }
 
@@ -101,7 +109,7 @@ impl Source for MemoryReader {
     ) -> Result<Polled, SourceError> {
         let next = self.next.get_mut(&partition).unwrap();
         let records = &self.log[partition.0 as usize][*next as usize..];
-        let taken = records.len().min(max);
+        let taken = records.len().min(max).min(self.polled);
         for record in &records[..taken] {
             visit(Record {
                 offset: Offset(*next),
@@ -393,7 +401,7 @@ pub fn job(log: &Arc<Log>, store: &Arc<MemoryStore>, sinks: &[MemorySink], max_r
         },
         extra_fields: false,
         settings: BTreeMap::from([("source".to_owned(), "memory clicks".to_owned())]),
-        source: Arc::new(MemorySource { log: Arc::clone(log), growth: Growth::done() }),
+        source: Arc::new(MemorySource { log: Arc::clone(log), growth: Growth::done(), polled: usize::MAX }),
         sinks: sinks.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn SinkFactory>).collect(),
         store: Arc::clone(store) as Arc<dyn Store>,
         hot: Arc::new(HotWindows::new(None, HOT)),

@@ -213,25 +213,19 @@ fn ads_of(before: &Before, deltas: &Deltas<'_>, restated: Vec<RestatedAd>) -> Ve
             ..AdDay::default()
         };
         if let Some(now) = restated.next_if(|now| now.at == at) {
-            ad.restate(now);
+            restate_ad(&mut ad, now);
         }
         ad
     });
     ads.collect()
 }
 
-trait Restate {
-    fn restate(&mut self, now: RestatedAd);
-}
-
-impl Restate for AdDay {
-    fn restate(&mut self, now: RestatedAd) {
-        self.corrections.retain(|correction| correction.reason != Reason::InvalidTraffic);
-        let out: u64 = now.invalid.values().map(|range| range.clicks).sum();
-        if out > 0 {
-            let delta = -out.cast_signed();
-            self.corrections.push(Correction { reason: Reason::InvalidTraffic, delta, offsets: now.invalid });
-        }
-        (self.clicks, self.unique_users, self.root) = (now.clicks, now.unique_users, now.root);
+fn restate_ad(ad: &mut AdDay, now: RestatedAd) {
+    ad.corrections.retain(|correction| correction.reason != Reason::InvalidTraffic);
+    let out: u64 = now.invalid.values().map(|range| range.clicks).sum();
+    if out > 0 {
+        let delta = -out.cast_signed();
+        ad.corrections.push(Correction { reason: Reason::InvalidTraffic, delta, offsets: now.invalid });
     }
+    (ad.clicks, ad.unique_users, ad.root) = (now.clicks, now.unique_users, now.root);
 }
