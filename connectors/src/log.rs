@@ -133,6 +133,12 @@ impl Group {
         self.records.push(bounds);
     }
 
+    /// Leaves out the records whose index is not to be kept. Their bytes stay in the buffer.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut index = 0..;
+        self.records.retain(|_| index.next().is_some_and(&mut keep));
+    }
+
     /// How many records there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -137,10 +137,10 @@ impl Clicks {
         let mut click_id = String::new();
         let mut intake = Intake::new(&request.sender, &self.recent, 1, body.len());
         let item = intake.take(body, |id| id.clone_into(&mut click_id));
-        let pending = self.append(intake.finish());
+        let collected = intake.finish();
         let status = match item {
-            Item::Fresh => ClickStatus::Accepted,
-            Item::Duplicate | Item::Twin => ClickStatus::Duplicate,
+            Item::Click if collected.group.is_empty() => ClickStatus::Duplicate,
+            Item::Click => ClickStatus::Accepted,
             Item::Rejected(rejection) => {
                 let reason = rejection.reason.as_str();
                 self.metrics.rejected(reason);
@@ -153,7 +153,7 @@ impl Clicks {
                 return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "id_mismatch", detail));
             }
         };
-        pending.done().await?;
+        self.append(collected).done().await?;
         let accepted = u64::from(status == ClickStatus::Accepted);
         self.metrics.taken(accepted, 1 - accepted);
         Ok(ClickVerdict { click_id, status }.into_answer())
@@ -272,7 +272,7 @@ impl Clicks {
         }
         if !self.overload.breaker.permits() {
             let now = self.recent.now();
-            keys.into_iter().for_each(|key| self.recent.settle(key, false, now));
+            self.recent.settle_all(&keys, now, |_| false);
             let _ = sender.send(Settled::all_failed(records as usize, self.left_alone()));
             return pending;
         }
@@ -281,10 +281,8 @@ impl Clicks {
         let started = Instant::now();
         let settle = move |settled: Settled| {
             let now = recent.now();
-            let mut failed = settled.failed.iter().copied().peekable();
-            for (index, key) in (0u32..).zip(keys) {
-                recent.settle(key, failed.next_if_eq(&index).is_none(), now);
-            }
+            let failed = &settled.failed;
+            recent.settle_all(&keys, now, |index| failed.binary_search(&(index as u32)).is_err());
             match &settled.error {
                 None => {
                     overload.breaker.succeeded();

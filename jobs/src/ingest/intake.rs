@@ -1,10 +1,11 @@
-//! From items to a group for the log: each item is decoded by the job's own decoder, claimed, and written down.
+//! From items to a group for the log: each item is decoded by the job's own decoder and written down, and all of them are
+//! claimed together.
 //!
 //! ```text
 //!   item ──decode──▶ no click: rejected, with the reason
-//!            └─claim──▶ Taken: duplicate
-//!                 ├───▶ Twin: wait for the other request
-//!                 └───▶ Fresh ──compose──▶ Group ──▶ log
+//!            └─compose──▶ Group ──claim──▶ Taken: duplicate, out of the group
+//!                                   ├────▶ Twin: out of the group; wait for the other request
+//!                                   └────▶ Fresh ──▶ log
 //! ```
 //!
 //! A click without an id gets the one that its fields give as they were sent, before anything is filled in: when it is sent
@@ -32,21 +33,14 @@ thread_local! {
 pub(super) struct Intake<'r> {
     sender: &'r Sender<'r>,
     recent: &'r Recent,
-    now: u32,
     group: Group,
     keys: Vec<ClickKey>,
-    duplicates: u64,
-    twins: Vec<oneshot::Receiver<bool>>,
 }
 
-/// What became of an item.
+/// What an item is.
 pub(super) enum Item {
-    /// It is in the group.
-    Fresh,
-    /// It was taken before.
-    Duplicate,
-    /// Another request, or an item before this one, brings it.
-    Twin,
+    /// A click. Whether it is a new one is found out with all others.
+    Click,
     /// It is no click.
     Rejected(Rejection),
     /// It has another id than the request says.
@@ -55,10 +49,13 @@ pub(super) enum Item {
 
 /// What an intake comes to.
 pub(super) struct Collected {
+    /// The clicks that are new.
     pub(super) group: Group,
     /// The keys of the group's records. Each must be settled.
     pub(super) keys: Vec<ClickKey>,
+    /// How many were taken before.
     pub(super) duplicates: u64,
+    /// Other requests, or items before in the same one, that bring the rest.
     pub(super) twins: Vec<oneshot::Receiver<bool>>,
 }
 
@@ -68,11 +65,8 @@ impl<'r> Intake<'r> {
         Self {
             sender,
             recent,
-            now: recent.now(),
             group: Group::with_capacity(items, bytes + items * ADDITIONS_BYTES),
             keys: Vec::with_capacity(items),
-            duplicates: 0,
-            twins: Vec::new(),
         }
     }
 
@@ -93,17 +87,6 @@ impl<'r> Intake<'r> {
         let derived = if given.is_none() { Some(key.to_click_id()) } else { None };
         let id = given.or(derived.as_deref()).unwrap_or_default();
         with_id(id);
-        match self.recent.claim(key, self.now) {
-            Claim::Taken => {
-                self.duplicates += 1;
-                return Item::Duplicate;
-            }
-            Claim::Twin(outcome) => {
-                self.twins.push(outcome);
-                return Item::Twin;
-            }
-            Claim::Fresh => {}
-        }
         let additions = Additions {
             click_id: if click.click_id.is_none() { Some(id) } else { None },
             ip_address: if click.ip_address.is_none() { Some(&self.sender.ip_address) } else { None },
@@ -111,10 +94,28 @@ impl<'r> Intake<'r> {
         };
         self.group.push(click.ad_id, |record| compose(item, &additions, record));
         self.keys.push(key);
-        Item::Fresh
+        Item::Click
     }
 
+    /// Claims the clicks, and keeps those that are new.
     pub(super) fn finish(self) -> Collected {
-        Collected { group: self.group, keys: self.keys, duplicates: self.duplicates, twins: self.twins }
+        let Self { recent, mut group, mut keys, .. } = self;
+        let (mut duplicates, mut twins, mut others) = (0, Vec::new(), Vec::new());
+        recent.claim_all(&keys, recent.now(), |index, claim| {
+            match claim {
+                Claim::Fresh => return,
+                Claim::Taken => duplicates += 1,
+                Claim::Twin(outcome) => twins.push(outcome),
+            }
+            others.push(index);
+        });
+        if !others.is_empty() {
+            others.sort_unstable();
+            let is_new = |index: &usize| others.binary_search(index).is_err();
+            group.retain(|index| is_new(&index));
+            let mut index = 0..;
+            keys.retain(|_| index.next().as_ref().is_some_and(is_new));
+        }
+        Collected { group, keys, duplicates, twins }
     }
 }
