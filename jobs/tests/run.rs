@@ -132,6 +132,22 @@ fn a_job_that_is_killed_again_and_again_counts_exactly() {
     assert!(report["attempt"].as_u64().unwrap() > attempts.len() as u64);
 }
 
+/// Whoever restarts a job need not wait for the interval to see that it goes on.
+#[test]
+fn an_attempt_commits_its_first_epoch_however_long_the_interval_is() {
+    let bench = Bench::new(true);
+    bench.generate(&["--clicks", "200000"]);
+    let mut before = 0;
+    for attempt in 0..3 {
+        let mut running = bench.start(&["-D", "checkpoint.interval=1h"]);
+        assert!(bench.wait_for(&mut running, before + 1), "attempt {attempt} ended");
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+        before = bench.committed().unwrap();
+        assert!(before < 200_000, "attempt {attempt} has committed more than its first epoch: {before} records");
+    }
+}
+
 #[test]
 fn what_comes_too_late_is_late_and_a_job_that_is_told_to_stop_goes_on_later() {
     let bench = Bench::new(true);

@@ -310,10 +310,12 @@ impl Reader {
     }
 
     /// The clock is worker 0's; the bytes are everybody's own. One checkpoint is under way at a time, unless the job wants
-    /// every epoch sealed.
+    /// every epoch sealed. An attempt's first epoch has one: whoever has restarted a job sees at once that it goes on, and
+    /// what it reads again is not read a third time if it fails soon.
     fn wants_checkpoint(&self) -> bool {
         let interval = self.job.checkpoint.interval;
-        let due = self.place.worker.0 == 0 && self.checkpointed.elapsed() >= interval;
+        let is_first = self.checkpoint < self.place.first_epoch;
+        let due = self.place.worker.0 == 0 && (is_first || self.checkpointed.elapsed() >= interval);
         let full = self.intake.archive_bytes >= self.job.checkpoint.max_archive_bytes;
         interval.is_zero() || ((due || full) && self.is_committed(self.checkpoint))
     }
