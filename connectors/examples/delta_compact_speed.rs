@@ -37,6 +37,7 @@ fn main() {
     }
     let peak = peak_memory_mib();
     let (seconds, cpu) = (started.elapsed().as_secs_f64(), measure::cpu_seconds() - begun);
+    compactor.follow().expect("its log is read");
     let after = compactor.size();
     say(&format!(
         "{rows} rows in {seconds:.1} s, {:.1} s of processor time: {:.0} rows/s, {:.0} for each second of processor time; {:.1} s for \
@@ -54,7 +55,7 @@ fn main() {
         after.bytes as f64 / 1e6,
         largest as f64 / 1e6
     ));
-    let deleted = compactor.delete_replaced(i64::MAX, &|_| false, false).expect("they are removed");
+    let deleted = compactor.delete_replaced(i64::MAX, None, false).expect("they are removed");
     say(&format!("{} replaced files removed", deleted.files));
 }
 

@@ -91,13 +91,17 @@ impl LiveTable {
             let outputs = manifest.outputs.iter().filter(|output| output.sink == table);
             outputs.map(|output| add_of(output, manifest.written_ms))
         });
-        // What was committed may be gone again: another writer has compacted it.
-        let committed = manifest.and_then(|manifest| live.committed.get(&manifest.job));
-        let is_due = manifest.is_some_and(|manifest| committed.is_none_or(|epoch| manifest.epoch.0 as i64 > *epoch));
+        // What was committed may be gone again: it was compacted.
+        let is_due = manifest.is_some_and(|manifest| !live.has_shown(manifest));
         for add in outputs.filter(|_| is_due) {
             live.add(table, add?, true)?;
         }
         Ok(live)
+    }
+
+    /// Whether it has, or had, the files that a manifest lists: its log has the epoch.
+    pub(super) fn has_shown(&self, manifest: &Manifest) -> bool {
+        self.committed.get(&manifest.job).is_some_and(|epoch| *epoch >= manifest.epoch.0 as i64)
     }
 
     /// Whether there is such a table.

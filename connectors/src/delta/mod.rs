@@ -58,9 +58,7 @@ use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerCont
 pub use self::billing::{
     BilledAd, BillingTable, CorrectedAd, DayFiles, billed, check_day, commit_day, corrected, corrected_windows,
 };
-pub use self::compact::{
-    CompactOutcome, CompactSettings, Compacted, Compactor, Deleted, Kept, Merge, TableSize, Written,
-};
+pub use self::compact::{CompactOutcome, CompactSettings, Compacted, Compactor, Deleted, Merge, TableSize, Written};
 pub use self::day::{DayArchive, DayRange, Excluded};
 pub use self::held_back::{held_back, held_back_clicks};
 pub use self::read::{

@@ -41,13 +41,15 @@ fn files_that_were_replaced_are_removed_and_no_others() {
     let live = delta_reader::files(world.objects.as_ref(), "clicks_raw").len();
     let before = data_files(&world);
 
-    let young = open(&world).delete_replaced(0, &|_| false, false).unwrap();
+    let young = open(&world).delete_replaced(0, None, false).unwrap();
     assert_eq!(young, Deleted::default());
-    let kept = open(&world).delete_replaced(i64::MAX, &|_| true, false).unwrap();
-    assert_eq!(kept, Deleted::default());
-    let would = open(&world).delete_replaced(i64::MAX, &|_| false, true).unwrap();
+    // As if the newest manifest listed what was replaced, and the table did not have it yet.
+    let listed = world.manifest_of_all(99);
+    assert_eq!(open(&world).delete_replaced(i64::MAX, Some(&listed), false).unwrap(), Deleted::default());
+    let would = open(&world).delete_replaced(i64::MAX, None, true).unwrap();
     assert_eq!(data_files(&world), before);
-    let done = open(&world).delete_replaced(i64::MAX, &|_| false, false).unwrap();
+    let shown = world.manifest_of_all(1);
+    let done = open(&world).delete_replaced(i64::MAX, Some(&shown), false).unwrap();
     assert_eq!(would, done);
     let after = data_files(&world);
     assert_eq!(before.len() - after.len(), done.files as usize);
@@ -58,7 +60,7 @@ fn files_that_were_replaced_are_removed_and_no_others() {
     world.commit(&world.calm()).unwrap();
     world.check("what was listed is shown");
     world.check_lineage();
-    assert_eq!(open(&world).delete_replaced(i64::MAX, &|_| false, false).unwrap(), Deleted::default());
+    assert_eq!(open(&world).delete_replaced(i64::MAX, None, false).unwrap(), Deleted::default());
 }
 
 /// A version for each merge, so that a checkpoint comes of it.
@@ -87,7 +89,7 @@ fn a_log_goes_on_from_a_checkpoint_with_removed_files() {
     let live = compactor.size().files;
     let merged: u64 = compactor.plan().unwrap().iter().map(|merge| merge.files() as u64).sum();
     assert!(merged > 0 && merged <= live);
-    let deleted = compactor.delete_replaced(i64::MAX, &|_| false, false).unwrap();
+    let deleted = compactor.delete_replaced(i64::MAX, None, false).unwrap();
     assert!(deleted.files > 0);
     compact(&world);
     assert!(open(&world).size().files < live);

@@ -129,6 +129,21 @@ impl World {
         Ok(())
     }
 
+    /// A manifest of some epoch that lists all files that there ever were.
+    pub(crate) fn manifest_of_all(&self, epoch: u64) -> Manifest {
+        let output = |name: &String| OutputPart {
+            sink: self.table.name().to_owned(),
+            name: name.clone(),
+            rows: 0,
+            size_bytes: 0,
+            details: Value::Null,
+        };
+        // Compacted files are listed by no manifest; they are kept here for the count.
+        let compacted = self.objects.list(self.table.name()).unwrap().into_iter().map(|object| object.name);
+        let names: BTreeSet<String> = self.listed.iter().cloned().chain(compacted).collect();
+        manifest(epoch, names.iter().map(output).collect())
+    }
+
     /// Each row that was committed is there once. Rows of a manifest whose commit is not sure are all there, or none.
     pub(crate) fn check(&self, when: &str) {
         let mut found = delta_reader::rows(self.objects.as_ref(), self.table.name());
@@ -238,7 +253,7 @@ impl Actor {
     /// Removes what was replaced so far.
     pub(crate) fn delete_replaced(&mut self) {
         let Some(mut compactor) = self.compactor.take() else { return };
-        if compactor.delete_replaced(i64::MAX, &|_| false, false).is_ok() {
+        if compactor.delete_replaced(i64::MAX, None, false).is_ok() {
             self.compactor = Some(compactor);
         }
     }

@@ -1,20 +1,19 @@
 //! Days are closed, restated and explained from compacted tables as from any others.
 
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Click, expected, live};
-use crate::process::{succeeds, weir};
+use crate::process::{Process, succeeds, weir};
 
 const DAY_MS: i64 = 86_400_000;
 /// 2025-01-15.
 const START_MS: i64 = 1_736_899_200_000;
 const DATE: &str = "2025-01-15";
-
-/// Small files, as of a job that runs for long.
-const SMALL_FILES: &str = "target_file_bytes = 65536\n";
 
 /// A day of clicks, some of which came twice or late.
 fn clicks() -> Vec<Click> {
@@ -30,14 +29,35 @@ fn clicks() -> Vec<Click> {
     log
 }
 
-fn ran() -> (Bench, Vec<Click>) {
-    let bench = Bench::new(SMALL_FILES);
-    let log = clicks();
-    for (partition, part) in log.chunks(log.len() / 2 + 1).enumerate() {
-        bench.append(partition as u32, part);
+/// Rows wait for a file for a second.
+const ROLL: Duration = Duration::from_millis(1300);
+
+/// Runs a job over parts of a log, so that each is in files of its own.
+pub(crate) fn run_in_parts(bench: &Bench, parts: &[Vec<Click>], settings: &[&str]) {
+    bench.append(0, &[]);
+    let job = Process::start(bench.path(), &[&["run", "job.toml", "-D", "source.follow=true"], settings].concat());
+    for part in parts {
+        bench.append(0, part);
+        std::thread::sleep(ROLL);
     }
-    bench.run();
-    (bench, log)
+    job.terminate();
+    succeeds(&bench.weir(&[&["run", "job.toml"], settings].concat()));
+}
+
+/// Half of the clicks come in time, the others when their windows are closed.
+fn ran() -> (Bench, Vec<Click>) {
+    static RAN: LazyLock<Bench> = LazyLock::new(|| {
+        let bench = Bench::new("");
+        let log = clicks();
+        let half = |half: usize| -> Vec<Click> { log.iter().skip(half).step_by(2).cloned().collect() };
+        let parts: Vec<Vec<Click>> = half(0).chunks(1100).chain(half(1).chunks(1600)).map(<[Click]>::to_vec).collect();
+        run_in_parts(&bench, &parts, &[]);
+        bench
+    });
+    let bench = Bench::new("");
+    let from = format!("{}/.", RAN.path().display());
+    assert!(Command::new("cp").args(["-r", &from]).arg(bench.path()).status().unwrap().success());
+    (bench, clicks())
 }
 
 fn compact(bench: &Bench, more: &[&str]) -> Value {
@@ -53,9 +73,9 @@ fn sum(report: &Value, of: &str) -> u64 {
 
 /// Merges, and removes what was merged.
 fn compact_and_delete(bench: &Bench) {
-    let report = compact(bench, &["--delete-replaced", "0s"]);
+    let report = compact(bench, &["--delete-replaced", "1h"]);
     assert!(sum(&report, "merged_files") > 20, "{report:#}");
-    assert_eq!(sum(&report, "deleted_files"), 0, "of the same millisecond, or younger");
+    assert_eq!(sum(&report, "deleted_files"), 0, "they are younger");
     std::thread::sleep(std::time::Duration::from_millis(20));
     let report = compact(bench, &["--delete-replaced", "1ms"]);
     assert!(sum(&report, "deleted_files") > 20, "{report:#}");
@@ -172,7 +192,8 @@ fn a_number_comes_from_the_same_clicks_after_compaction() {
         };
         assert_eq!(rows(&after), rows(before));
         let files = after["archive"]["files"].as_array().unwrap();
-        assert!(files.iter().any(|file| file["compacted_from"].as_u64() > Some(1)), "{files:#?}");
+        let is_compacted = |file: &Value| file["compacted_from"].as_u64() > Some(1);
+        assert!(after["window"] != "1d" || files.iter().any(is_compacted), "{files:#?}");
         assert!(files.iter().all(|file| file["epoch"].is_u64() && file["offsets"].is_object()), "{files:#?}");
     }
 }
@@ -187,6 +208,24 @@ fn strip_files(value: &mut Value) {
         }
         _ => {}
     }
+}
+
+#[test]
+fn a_damaged_file_is_named_and_all_others_are_compacted() {
+    let (bench, _) = ran();
+    let (file, whole) = damage_archive(&bench);
+    let name = file.file_name().unwrap().to_string_lossy().into_owned();
+    let compact = ["compact", "job.toml", "--min-files", "2"];
+    let output = bench.weir(&compact);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(&name) && said.contains("its SHA-256 is"), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(sum(&report, "merged_files") > 20, "{report:#}");
+    assert!(live(&bench.path().join("tables/clicks_raw")).iter().any(|path| path.ends_with(&name)));
+    std::fs::write(&file, whole).unwrap();
+    succeeds(&bench.weir(&compact));
+    succeeds(&bench.weir(&["verify", "job.toml", "--files"]));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use crate::support::{TestJob, expect, weir};
 
 const ROUNDS: u64 = 6;
 
-/// Half an hour of event time in each round.
+/// Five hours of event time in each round.
 const OPTIONS: &str =
-    "--clicks 9000 --events-per-second 5 --ads 60 --users 2000 --bytes 300 --duplicates 0.03 --poison 0.005";
+    "--clicks 9000 --events-per-second 0.5 --ads 60 --users 2000 --bytes 300 --duplicates 0.03 --poison 0.005";
 
 fn compact(job: &TestJob, more: &[&str]) -> Child {
     let mut command = weir();
@@ -27,7 +27,7 @@ fn killed_at_any_moment_beside_a_job_on_s3() {
     let job = TestJob::new("compact", 3, &[]);
     let options: Vec<&str> = OPTIONS.split_whitespace().collect();
     // Kafka refuses records from more than an hour ahead: all must be over by now.
-    let start = (chrono::Utc::now().timestamp() - 6 * 3600).to_string();
+    let start = (chrono::Utc::now().timestamp() - 32 * 3600).to_string();
     let mut running = None;
     let mut kills = 0;
     for round in 0..ROUNDS {
@@ -38,7 +38,7 @@ fn killed_at_any_moment_beside_a_job_on_s3() {
         for _ in 0..4 {
             let mut compactors = [(); 2].map(|()| compact(&job, &[]));
             for compactor in &mut compactors {
-                std::thread::sleep(Duration::from_millis(random.random_range(10..250)));
+                std::thread::sleep(Duration::from_millis(random.random_range(5..90)));
                 kills += u32::from(compactor.try_wait().unwrap().is_none());
                 compactor.kill().unwrap();
                 compactor.wait().unwrap();
@@ -50,7 +50,7 @@ fn killed_at_any_moment_beside_a_job_on_s3() {
             assert!(whole.wait().unwrap().success(), "seed {seed}");
         }
     }
-    assert!(kills > 20, "seed {seed}: only {kills} were killed");
+    assert!(kills > 12, "seed {seed}: only {kills} were killed");
     running.unwrap().terminate();
     job.verify();
     // What was left small by those that were killed.

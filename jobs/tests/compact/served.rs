@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bench::{Bench, Click};
+use crate::days::run_in_parts;
 use crate::process::{Process, free_address, get, succeeds, wait_ready};
 
 const START_MS: i64 = 1_736_899_200_000;
@@ -10,14 +11,12 @@ const MINUTES: i64 = 600;
 
 #[test]
 fn answers_are_the_same_at_every_moment_of_a_compaction() {
-    let bench = Bench::new("target_file_bytes = 65536\n");
+    let bench = Bench::new("");
     let log: Vec<Click> = (0..MINUTES * 6)
         .map(|n| Click::new(format!("c-{n}"), &format!("ad-{}", n % 3), START_MS + n * 10_000))
         .collect();
-    for (partition, part) in log.chunks(log.len() / 2).enumerate() {
-        bench.append(partition as u32, part);
-    }
-    bench.run();
+    let parts: Vec<Vec<Click>> = log.chunks(700).map(<[Click]>::to_vec).collect();
+    run_in_parts(&bench, &parts, &[]);
     let address = free_address();
     let listen = format!("serve.listen={address}");
     let server = Process::start(bench.path(), &["serve", "job.toml", "-D", &listen]);

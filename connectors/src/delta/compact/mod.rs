@@ -35,7 +35,7 @@ use weir_dataflow::SinkError;
 
 pub use self::commit::CompactOutcome;
 pub use self::plan::Merge;
-pub use self::replaced::{Deleted, Kept};
+pub use self::replaced::Deleted;
 pub use self::write::{Compacted, Written};
 
 use super::commit::{column_names, missing_columns};
@@ -104,11 +104,16 @@ impl Compactor {
         })
     }
 
-    /// What there is to be done, as the log stands now. After an error the compactor is to be opened anew.
-    pub fn plan(&mut self) -> Result<Vec<Merge>, SinkError> {
+    /// Reads what is new in the log. After an error the compactor is to be opened anew.
+    pub fn follow(&mut self) -> Result<(), SinkError> {
         // Columns may have come, too.
         self.log.follow()?;
-        self.live.follow(self.store.as_ref(), self.table.name())?;
+        self.live.follow(self.store.as_ref(), self.table.name())
+    }
+
+    /// What there is to be done, as the log stands now. After an error the compactor is to be opened anew.
+    pub fn plan(&mut self) -> Result<Vec<Merge>, SinkError> {
+        self.follow()?;
         Ok(plan::merges(self.table, &self.live, &self.settings))
     }
 

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use weir_checkpoints::FaultPoint;
+use weir_checkpoints::{FaultPoint, Manifest};
 use weir_dataflow::SinkError;
 
 use super::Compactor;
 use crate::delta::failed;
 use crate::delta::read::plain_path;
-
-/// Says which objects are not to be removed, by their whole names.
-pub type Kept<'a> = dyn Fn(&str) -> bool + 'a;
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,11 +21,21 @@ pub struct Deleted {
 impl Compactor {
     /// Removes files that compaction has taken out of the table before `before_ms`, and that were written before it. Which these are
     /// say the compacted files that are in the table: what nobody has replaced is not looked at, nor files that were
-    /// written and never committed. With `dry` they are counted, and stay. After an error the compactor is to be opened anew.
-    pub fn delete_replaced(&mut self, before_ms: i64, kept: &Kept<'_>, dry: bool) -> Result<Deleted, SinkError> {
+    /// written and never committed, nor those that the newest manifest lists and the log does not have yet. With `dry` they are counted, and stay. After an error the compactor is to be opened anew.
+    pub fn delete_replaced(
+        &mut self,
+        before_ms: i64,
+        newest: Option<&Manifest>,
+        dry: bool,
+    ) -> Result<Deleted, SinkError> {
         let table = self.table.name();
         self.live.follow(self.store.as_ref(), table)?;
-        let replaced = self.replaced_before(before_ms);
+        let mut replaced = self.replaced_before(before_ms);
+        for output in
+            newest.filter(|newest| !self.live.has_shown(newest)).into_iter().flat_map(|newest| &newest.outputs)
+        {
+            replaced.remove(&output.name);
+        }
         let mut deleted = Deleted::default();
         if replaced.is_empty() {
             return Ok(deleted);
@@ -36,7 +43,7 @@ impl Compactor {
         let wrong = |action: &'static str| move |error: weir_checkpoints::StoreError| failed(table, action, error);
         let objects = self.store.list(&format!("{table}/")).map_err(wrong("list files"))?;
         for object in objects {
-            if !replaced.contains(&object.name) || object.modified_ms >= before_ms || kept(&object.name) {
+            if !replaced.contains(&object.name) || object.modified_ms >= before_ms {
                 continue;
             }
             if !dry {

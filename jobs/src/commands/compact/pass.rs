@@ -192,6 +192,7 @@ impl Passes {
             }
             progress.done(bytes - left);
         }
+        compactor.follow()?;
         let after = compactor.size();
         (report.files_after, report.bytes_after) = (after.files, after.bytes);
         Ok(())
@@ -200,8 +201,7 @@ impl Passes {
     fn delete(&self, compactor: &mut Compactor, newest: &Manifest, report: &mut TableReport) -> Result<(), SinkError> {
         let Some(age_ms) = self.wanted.delete_replaced_ms else { return Ok(()) };
         let before_ms = Utc::now().timestamp_millis().saturating_sub(i64::try_from(age_ms).unwrap_or(i64::MAX));
-        let is_listed = |name: &str| newest.outputs.iter().any(|output| output.name == name);
-        let deleted = compactor.delete_replaced(before_ms, &is_listed, self.wanted.dry)?;
+        let deleted = compactor.delete_replaced(before_ms, Some(newest), self.wanted.dry)?;
         (report.deleted_files, report.deleted_bytes) = (deleted.files, deleted.bytes);
         Ok(())
     }

@@ -44,7 +44,7 @@ fn compacted() -> Archive {
 
 fn delete_replaced(archive: &Archive) -> u64 {
     let tables = [Table::Agg, Table::Late, Table::Raw].into_iter();
-    tables.map(|table| open(archive, table).delete_replaced(i64::MAX, &|_| false, false).unwrap().files).sum()
+    tables.map(|table| open(archive, table).delete_replaced(i64::MAX, None, false).unwrap().files).sum()
 }
 
 /// The object of the first file that was compacted, and the version of the log that has it.
@@ -52,7 +52,7 @@ fn first(archive: &Archive) -> (String, u64) {
     for version in 0.. {
         let name = format!("{RAW}/_delta_log/{version:020}.json");
         let text = String::from_utf8(archive.tables.get(&name).unwrap().unwrap()).unwrap();
-        for line in text.lines().filter(|line| line.contains("weir.compacted")) {
+        if let Some(line) = text.lines().find(|line| line.contains("weir.compacted")) {
             let action: Value = serde_json::from_str(line).unwrap();
             return (format!("{RAW}/{}", action["add"]["path"].as_str().unwrap()), version);
         }
