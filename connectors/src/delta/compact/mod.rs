@@ -16,8 +16,8 @@
 //! - What a source holds is believed only if its hash is that of the log: damage is not copied into a file with a new hash.
 //! - A compacted file names its sources ([`Lineage`]), and the compacted files between.
 //! - No `txn` is written: the job's own versions are found as before, and a repeated commit of the job adds nothing.
-//! - Memory is bounded by the target: the rows of a merge take six times as much at most, and three more are for a source, the
-//!   file that comes of them, and what is being encoded.
+//! - Memory is bounded by the target: the rows of a merge take six times as much at most, and as much again as four times is for
+//!   their order, a source, the file that comes of them, and what is being encoded.
 //! - Absent on purpose: other orders of rows, and files across partitions.
 
 mod commit;

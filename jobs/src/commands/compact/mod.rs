@@ -37,7 +37,7 @@ pub(crate) struct CompactArgs {
     /// Only partitions of this UTC day, or from the first until the last of several: 2025-01-15, 2025-01-01..2025-01-31
     #[arg(long, value_name = "DATE", value_parser = dates)]
     date: Option<Dates>,
-    /// About how large files become, such as 256MiB: one of at least half of this is left as it is. Memory is about eight times
+    /// About how large files become, such as 256MiB: one of at least half of this is left as it is. Memory is up to ten times
     /// as much [default: tables.target_file_bytes]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     target: Option<u64>,
