@@ -55,7 +55,8 @@ impl Compactor {
     }
 }
 
-fn is_as_it_was(live: &LiveTable, source: &Add) -> bool {
+/// Whether a source is in the table, and what was read.
+pub(super) fn is_as_it_was(live: &LiveTable, source: &Add) -> bool {
     let now = live.file(&source.path).map(|file| &file.add);
     now.is_some_and(|now| now.size == source.size && now.tags == source.tags)
 }

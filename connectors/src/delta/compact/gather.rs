@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::KeyValue;
-use weir_checkpoints::{Store, content_hash};
+use weir_checkpoints::content_hash;
 use weir_dataflow::Window;
 
 use super::rows::{each_row, topic_of};
@@ -67,9 +67,9 @@ impl<'a, C: Chunk> Gathered<'a, C> {
         self.columns
     }
 
-    /// Reads a source and takes its rows, all of them or none.
-    pub(super) fn take(&mut self, store: &dyn Store, file: &LiveFile) -> Result<Taken, String> {
-        let source = Source::open(store, file, self.columns)?;
+    /// Takes the rows of a source, which has these bytes: all of them, or none.
+    pub(super) fn take(&mut self, bytes: Vec<u8>, file: &LiveFile) -> Result<Taken, String> {
+        let source = Source::open(bytes, file, self.columns)?;
         let (mut chunks, mut open) = (Vec::new(), C::default());
         let (mut bytes, mut rows, mut topic) = (0, 0, None);
         let window = file.partition("window");
@@ -124,10 +124,8 @@ struct Source {
 }
 
 impl Source {
-    /// Reads it whole, compares it with what the log says, and opens it.
-    fn open(store: &dyn Store, file: &LiveFile, columns: &[Column]) -> Result<Self, String> {
-        let bytes = store.get(&file.name).map_err(|error| error.to_string())?;
-        let bytes = bytes.ok_or_else(|| "it is missing; bring it back from a copy".to_owned())?;
+    /// Compares it with what the log says, and opens it.
+    fn open(bytes: Vec<u8>, file: &LiveFile, columns: &[Column]) -> Result<Self, String> {
         if bytes.len() as u64 != file.size_bytes {
             return Err(format!(
                 "it has {} bytes instead of {}; bring it back from a copy",

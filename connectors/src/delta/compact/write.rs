@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use weir_dataflow::SinkError;
 
+use super::commit::is_as_it_was;
 use super::gather::{Gathered, Taken};
 use super::{Compactor, Lineage, Merge};
 use crate::delta::actions::Add;
@@ -66,8 +67,9 @@ impl Compacted {
 }
 
 impl Compactor {
-    /// Reads the sources of a merge and writes the file that may replace them.
-    pub fn write(&self, merge: Merge) -> Result<Written, SinkError> {
+    /// Reads the sources of a merge and writes the file that may replace them. Where somebody else has replaced a source meanwhile, and
+    /// removed it, nothing comes of it.
+    pub fn write(&mut self, merge: Merge) -> Result<Written, SinkError> {
         let columns = self.columns()?;
         match self.table {
             Table::Agg => self.write_chunks::<WindowChunk>(merge, &columns),
@@ -75,12 +77,13 @@ impl Compactor {
         }
     }
 
-    fn write_chunks<C: Chunk>(&self, merge: Merge, columns: &[Column]) -> Result<Written, SinkError> {
+    fn write_chunks<C: Chunk>(&mut self, merge: Merge, columns: &[Column]) -> Result<Written, SinkError> {
         let room = usize::try_from(self.settings.target_bytes.saturating_mul(ROOM_OF_TARGET)).unwrap_or(usize::MAX);
         let mut gathered = Gathered::<C>::new(self.table, columns, room);
         let (mut sources, mut waiting) = (Vec::new(), VecDeque::from(merge.files));
         while let Some(file) = waiting.pop_front() {
-            match gathered.take(self.store.as_ref(), &file).map_err(|reason| self.wrong(&file, reason))? {
+            let Some(bytes) = self.read(&file)? else { return Ok(Written::default()) };
+            match gathered.take(bytes, &file).map_err(|reason| self.wrong(&file, reason))? {
                 Taken::Rows => sources.push(file),
                 // It is as large as a file should be.
                 Taken::NoRoom if sources.is_empty() => {}
@@ -97,6 +100,19 @@ impl Compactor {
         }
         let compacted = self.store_rows(gathered, sources)?;
         Ok(Written { compacted: Some(compacted), rest })
+    }
+
+    /// A source, whole; none if it is no longer in the table.
+    fn read(&mut self, file: &LiveFile) -> Result<Option<Vec<u8>>, SinkError> {
+        let read = self.store.get(&file.name);
+        if let Some(bytes) = read.map_err(|error| failed(self.table.name(), "read a data file", error))? {
+            return Ok(Some(bytes));
+        }
+        self.follow()?;
+        if is_as_it_was(&self.live, &file.add) {
+            return Err(self.wrong(file, "it is missing; bring it back from a copy".to_owned()));
+        }
+        Ok(None)
     }
 
     fn store_rows<C: Chunk>(&self, gathered: Gathered<'_, C>, sources: Vec<LiveFile>) -> Result<Compacted, SinkError> {
