@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    check, checkpoints, clickhouse, explain, generate, ingest, reconcile, run, savepoint, serve, topics, up, verify,
+    check, checkpoints, clickhouse, compact, explain, generate, ingest, reconcile, run, savepoint, serve, topics, up,
+    verify,
 };
 use crate::logging::LogFormat;
 use crate::output::Output;
@@ -32,6 +33,7 @@ Examples:
   weir verify job.toml --oracle oracle.ndjson
   weir reconcile job.toml --date 2025-01-15
   weir explain job.toml --ad ad-00000042 --window 1m --at 2026-11-24T12:03:00Z
+  weir compact job.toml --watch
 
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
 WEIR_LOG chooses what is logged to standard error, for example WEIR_LOG=debug.";
@@ -55,6 +57,7 @@ pub(crate) enum Command {
     Checkpoints(checkpoints::CheckpointsCommand),
     #[command(subcommand)]
     Clickhouse(clickhouse::ClickHouseCommand),
+    Compact(compact::CompactArgs),
     Explain(explain::ExplainArgs),
     Generate(Box<generate::GenerateArgs>),
     Ingest(ingest::IngestArgs),

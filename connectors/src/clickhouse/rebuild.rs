@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const CLAIMS: u32 = 10;
 const CLAIM_PAUSE: Duration = Duration::from_millis(300);
 
+/// How often a table is read, should its files be compacted and removed meanwhile.
+const READS: u32 = 3;
+
 /// Which windows: those that start in `from_ms..to_ms`, unix time in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -122,12 +125,22 @@ pub fn rebuild(
             region: None,
             sketches: true,
         };
-        let mut outcome = Ok(());
-        reader.for_each(&query, Some(manifest), |row| {
-            rebuild.add(&row, &mut outcome);
-            progress(RebuildProgress { window, rows: rebuild.rows });
-        })?;
-        outcome?;
+        let (rows, left_out) = (rebuild.rows, rebuild.left_out);
+        let mut reads = 1;
+        loop {
+            let mut outcome = Ok(());
+            let read = reader.for_each(&query, Some(manifest), |row| {
+                rebuild.add(&row, &mut outcome);
+                progress(RebuildProgress { window, rows: rebuild.rows });
+            });
+            outcome?;
+            match read {
+                // Rows that are inserted twice are there once.
+                Err(ReadError::Changed) if reads < READS => reads += 1,
+                read => break drop(read?),
+            }
+            (rebuild.rows, rebuild.left_out) = (rows, left_out);
+        }
     }
     rebuild.flush()?;
     let coverage = rebuild.claim(manifest)?;

@@ -16,8 +16,12 @@ use super::actions::{Action, Add, Metadata, Protocol, Remove, Txn};
 use super::log::{Log, PROTOCOL, folder, version_name};
 use super::{checkpoint_rows, failed, refused};
 
-/// Removed files are remembered this long, for readers that are still at an older version: Delta's own default.
+/// Removed files are remembered this long, for readers that are still at an older version: Delta's own default, where the
+/// table does not say otherwise.
 const KEEP_REMOVED_MS: i64 = 7 * 24 * 3_600_000;
+
+/// How a table says otherwise: `interval 30 days`.
+const KEEP_REMOVED: &str = "delta.deletedFileRetentionDuration";
 
 /// A checkpoint that is split into more files than this is none: writers do that by hundreds of thousands of actions.
 const MOST_PARTS: u32 = 10_000;
@@ -195,7 +199,8 @@ impl State {
     /// In the order of paths, so that the same log gives the same checkpoint. Files in a checkpoint are no change of
     /// data by themselves.
     fn into_actions(self) -> Vec<Action> {
-        let keep_from_ms = self.newest_ms - KEEP_REMOVED_MS;
+        let keep_from_ms =
+            self.newest_ms.saturating_sub(self.metadata.as_ref().map_or(KEEP_REMOVED_MS, keep_removed_ms));
         let mut adds: Vec<Add> = self.adds.into_values().map(|add| Add { data_change: false, ..add }).collect();
         adds.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let removes =
@@ -211,11 +216,59 @@ impl State {
     }
 }
 
+/// How long a table remembers removed files. What is not understood is taken for longer than anything.
+fn keep_removed_ms(metadata: &Metadata) -> i64 {
+    let Some(text) = metadata.configuration.get(KEEP_REMOVED) else { return KEEP_REMOVED_MS };
+    interval_ms(text).unwrap_or(i64::MAX)
+}
+
+fn interval_ms(text: &str) -> Option<i64> {
+    let mut words = text.split_whitespace().filter(|word| !word.eq_ignore_ascii_case("interval"));
+    let (number, unit): (i64, &str) = (words.next()?.parse().ok()?, words.next()?);
+    let of_unit = match unit.to_ascii_lowercase().trim_end_matches('s') {
+        "millisecond" => 1,
+        "second" => 1_000,
+        "minute" => 60_000,
+        "hour" => 3_600_000,
+        "day" => 86_400_000,
+        "week" => 7 * 86_400_000,
+        _ => return None,
+    };
+    words.next().is_none().then(|| number.checked_mul(of_unit)).flatten()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
     use crate::memory::MemoryStore;
+
+    #[test]
+    fn removed_files_are_remembered_as_long_as_the_table_says() {
+        const DAY_MS: i64 = 86_400_000;
+        let check = |retention: Option<&str>, age_days: i64, expected: bool| {
+            let metadata = retention.map_or_else(String::new, |text| format!(r#""{KEEP_REMOVED}":"{text}""#));
+            let lines = format!(
+                r#"{{"metaData":{{"id":"1","format":{{"provider":"parquet"}},"schemaString":"{{}}","partitionColumns":[],"configuration":{{{metadata}}}}}}}
+                {{"txn":{{"appId":"job","version":1,"lastUpdated":{}}}}}
+                {{"remove":{{"path":"gone","deletionTimestamp":{},"dataChange":false}}}}"#,
+                100 * DAY_MS,
+                (100 - age_days) * DAY_MS
+            );
+            let mut state = State::default();
+            state.apply(crate::delta::actions::from_lines(lines.as_bytes()).unwrap());
+            let kept = state.into_actions().iter().any(|action| action.remove.is_some());
+            assert_eq!(kept, expected, "{retention:?}, {age_days} days");
+        };
+        for (age_days, expected) in [(6, true), (8, false)] {
+            check(None, age_days, expected);
+            check(Some("interval 1 week"), age_days, expected);
+        }
+        check(Some("interval 30 days"), 29, true);
+        check(Some("INTERVAL 30 DAYS"), 31, false);
+        check(Some("48 hours"), 3, false);
+        check(Some("interval of some kind"), 99, true);
+    }
 
     #[test]
     fn a_hint_of_a_checkpoint_that_cannot_be_is_no_hint() {

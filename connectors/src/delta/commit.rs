@@ -137,11 +137,16 @@ fn new_metadata(table: &str, columns: &[Column], now_ms: i64) -> Metadata {
     }
 }
 
-/// A random UUID: `RandomState` takes its keys from the operating system.
-fn new_id(now_ms: i64) -> String {
+/// A number that nobody else has had: `RandomState` takes its keys from the operating system.
+pub(super) fn new_number(now_ms: i64) -> u128 {
     let random = RandomState::new();
     let (high, low) = (random.hash_one((now_ms, 1)), random.hash_one((now_ms, 2)));
-    let number = (u128::from(high) << 64) | u128::from(low);
+    (u128::from(high) << 64) | u128::from(low)
+}
+
+/// A random UUID.
+fn new_id(now_ms: i64) -> String {
+    let number = new_number(now_ms);
     let version_4 = (number & !(0xf << 76) & !(0b11 << 62)) | (0x4 << 76) | (0b10 << 62);
     let hex = format!("{version_4:032x}");
     let (a, rest) = hex.split_at(8);
@@ -188,6 +193,12 @@ pub(super) fn missing_columns(log: &Log, columns: &[Column]) -> Result<Vec<Colum
         Some(column) => Err(unfit(format!("column {} is gone", column.name))),
         None => Ok(missing),
     }
+}
+
+/// The names of a table's columns, those of other writers among them.
+pub(super) fn column_names(metadata: &Metadata) -> Result<Vec<String>, serde_json::Error> {
+    let schema: TableSchema = serde_json::from_str(&metadata.schema_string)?;
+    Ok(schema.fields.into_iter().map(|field| field.name).collect())
 }
 
 fn check_field(field: &TableField, ours: Option<&Column>) -> Result<(), String> {

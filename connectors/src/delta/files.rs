@@ -14,9 +14,13 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{BloomFilterPosition, EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
 
+use weir_checkpoints::{Store, content_hash};
+
 use super::chunk::{AdIndex, Chunk, Key};
+use super::details::Details;
 use super::stats::FileStats;
 use super::table::{Column, Layout, Table, file_schema};
+use crate::staging::put_staged;
 
 /// Rows that are turned into columns at once: few enough to stay in the cache until they are encoded.
 const BATCH_ROWS: usize = 8 * 1024;
@@ -40,6 +44,13 @@ pub(super) struct OpenFile {
     pub(super) partition: u32,
     pub(super) stats: FileStats,
     writer: ArrowWriter<Vec<u8>>,
+}
+
+/// A file that is in the store, where nobody looks for it yet.
+pub(super) struct StoredFile {
+    pub(super) details: Details,
+    pub(super) rows: u64,
+    pub(super) size_bytes: u64,
 }
 
 impl FileWriter {
@@ -121,8 +132,29 @@ impl OpenFile {
         self.stats.rows()
     }
 
-    /// Writes the footer with these entries in it; returns the file.
-    pub(super) fn close(mut self, entries: &[(&str, String)]) -> Result<Vec<u8>, String> {
+    /// Writes the footer with these entries in it, and puts the file into the store.
+    pub(super) fn store(
+        self,
+        table: Table,
+        store: &dyn Store,
+        name: &str,
+        entries: &[(&str, String)],
+    ) -> Result<StoredFile, String> {
+        let (partition, rows) = (table.partition_values(self.partition).into_iter(), self.rows());
+        let mut details = Details {
+            partition: partition.map(|(column, value)| (column.to_owned(), Some(value))).collect(),
+            stats: self.stats.to_delta(),
+            sha256: None,
+            rows_by_partition: self.stats.rows_by_partition().clone(),
+        };
+        let bytes = self.close(entries)?;
+        let size_bytes = bytes.len() as u64;
+        details.sha256 = Some(content_hash(&bytes));
+        put_staged(store, name, bytes).map_err(|error| error.to_string())?;
+        Ok(StoredFile { details, rows, size_bytes })
+    }
+
+    fn close(mut self, entries: &[(&str, String)]) -> Result<Vec<u8>, String> {
         for (key, value) in entries {
             self.writer.append_key_value_metadata(KeyValue::new((*key).to_owned(), value.clone()));
         }

@@ -11,6 +11,7 @@ use weir_dataflow::SinkError;
 use super::actions::{Action, Add};
 use super::commit::add_of;
 use super::details::HASH_TAG;
+use super::lineage::{LINEAGE_KEY, Lineage, epoch_of};
 use super::log::{PROTOCOL, newest_checkpoint};
 use super::read::{AHEAD, plain_path, read_versions};
 use super::{checkpoint, refused};
@@ -23,7 +24,7 @@ pub(super) struct LiveFile {
     pub(super) size_bytes: u64,
     /// A manifest lists it, and the log does not have it yet.
     pub(super) is_pending: bool,
-    add: Add,
+    pub(super) add: Add,
 }
 
 /// The log's statistics. Bounds of texts may be shortened.
@@ -53,8 +54,12 @@ impl LiveFile {
 
     /// The epoch at whose end it was written, by its name; none of a file that another writer has named.
     pub(super) fn epoch(&self) -> Option<u64> {
-        let (_, file) = self.name.rsplit_once('/')?;
-        file.strip_prefix("part-")?.split('-').next()?.parse().ok()
+        epoch_of(&self.name)
+    }
+
+    /// What it was made of, if it is a compacted file.
+    pub(super) fn lineage(&self) -> Option<Lineage> {
+        Lineage::parse(self.add.tags.as_ref()?.get(LINEAGE_KEY)?.as_deref()?)
     }
 
     /// What the log says of its values; what is not understood says nothing.
@@ -86,18 +91,27 @@ impl LiveTable {
             let outputs = manifest.outputs.iter().filter(|output| output.sink == table);
             outputs.map(|output| add_of(output, manifest.written_ms))
         });
-        // What was committed may be gone again: another writer has compacted it.
-        let committed = manifest.and_then(|manifest| live.committed.get(&manifest.job));
-        let is_due = manifest.is_some_and(|manifest| committed.is_none_or(|epoch| manifest.epoch.0 as i64 > *epoch));
+        // What was committed may be gone again: it was compacted.
+        let is_due = manifest.is_some_and(|manifest| !live.has_shown(manifest));
         for add in outputs.filter(|_| is_due) {
             live.add(table, add?, true)?;
         }
         Ok(live)
     }
 
+    /// Whether it has, or had, the files that a manifest lists: its log has the epoch.
+    pub(super) fn has_shown(&self, manifest: &Manifest) -> bool {
+        self.committed.get(&manifest.job).is_some_and(|epoch| *epoch >= manifest.epoch.0 as i64)
+    }
+
     /// Whether there is such a table.
     pub(super) fn exists(&self) -> bool {
         self.version.is_some()
+    }
+
+    /// The file of a path in the log.
+    pub(super) fn file(&self, path: &str) -> Option<&LiveFile> {
+        self.files.get(path)
     }
 
     /// Its data files, in the order of their names.
@@ -110,7 +124,8 @@ impl LiveTable {
         self.files().map(LiveFile::rows).sum()
     }
 
-    fn follow(&mut self, store: &dyn Store, table: &str) -> Result<(), SinkError> {
+    /// Reads the versions behind the newest known one. After an error nothing of it is to be used any more.
+    pub(super) fn follow(&mut self, store: &dyn Store, table: &str) -> Result<(), SinkError> {
         let mut ahead = 1;
         loop {
             let next = self.version.map_or(0, |version| version + 1);

@@ -98,7 +98,7 @@ impl Log {
     }
 
     /// Reads the versions behind the newest known one.
-    fn follow(&mut self) -> Result<(), SinkError> {
+    pub(super) fn follow(&mut self) -> Result<(), SinkError> {
         loop {
             let version = self.next_version();
             let Some(actions) = self.read_version(version)? else { return Ok(()) };

@@ -11,14 +11,15 @@
 //!                                     └─ enough:   sorted, written, listed in the manifest
 //!   worker 0: commit ─▶ the next version of the log, put if absent
 //!   anyone:   read   ◀─ windows of `clicks_agg`, see `DeltaReader`
+//!             compact ─▶ a version that puts a large file in the place of small ones, see `Compactor`
 //! ```
 //!
 //! Invariants
-//! - A file is in the log only if a manifest lists it, and every file of a committed manifest is in the log once: each
-//!   version that this job adds carries a `txn` of the job's name and the manifest's epoch, and an epoch that the
-//!   log already has is not added again.
+//! - A file is in the log only if a manifest lists it, or if it was made of such files and names them; and every file of a
+//!   committed manifest is in the log once, itself or in one that was made of it: each version that this job adds carries a
+//!   `txn` of the job's name and the manifest's epoch, and an epoch that the log already has is not added again.
 //! - File names hold epoch, attempt and worker, all numbers: they need no escaping, and are never used twice.
-//! - Other writers may add versions of their own, such as compaction; a change of schema or protocol that does not fit
+//! - Other writers may add versions of their own; a change of schema or protocol that does not fit
 //!   is refused.
 //! - Absent on purpose: deletes, updates, schema evolution beyond adding our own columns, deletion vectors, column
 //!   mapping, clean-up of the log.
@@ -30,11 +31,13 @@ mod checkpoint_rows;
 mod chunk;
 mod clicks;
 mod commit;
+mod compact;
 mod day;
 mod details;
 mod files;
 mod held;
 mod held_back;
+mod lineage;
 mod live;
 mod log;
 mod read;
@@ -55,6 +58,7 @@ use weir_dataflow::{Committer, RowKind, Sink, SinkError, SinkFactory, WorkerCont
 pub use self::billing::{
     BilledAd, BillingTable, CorrectedAd, DayFiles, billed, check_day, commit_day, corrected, corrected_windows,
 };
+pub use self::compact::{CompactOutcome, CompactSettings, Compacted, Compactor, Deleted, Merge, TableSize, Written};
 pub use self::day::{DayArchive, DayRange, Excluded};
 pub use self::held_back::{held_back, held_back_clicks};
 pub use self::read::{

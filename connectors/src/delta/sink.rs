@@ -9,16 +9,14 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use weir_checkpoints::{Attempt, Epoch, OutputPart, Store, WorkerIndex, content_hash};
+use weir_checkpoints::{Attempt, Epoch, OutputPart, Store, WorkerIndex};
 use weir_dataflow::{Carried, Cut, Row, Sink, SinkError, Staged, Staging, WorkerContext};
 
 use super::chunk::{Chunk, Pool};
-use super::details::Details;
 use super::files::{FileWriter, OpenFile};
 use super::held::{Held, OffsetRanges, PACKED_FRACTION};
 use super::table::Table;
 use super::{Clock, DeltaConfig, failed, refused};
-use crate::staging::put_staged;
 
 /// Rows of one worker and table in memory, unpacked, before they are encoded: at 100,000 clicks/s and worker, what
 /// comes in six seconds.
@@ -297,23 +295,14 @@ impl Files {
     fn add(&mut self, file: OpenFile) -> Result<(), String> {
         let values = self.target.table.partition_values(file.partition);
         let name = self.target.name(&values, self.epoch, self.outputs.len());
-        let rows = file.rows();
-        let mut details = Details {
-            partition: values.into_iter().map(|(column, value)| (column.to_owned(), Some(value))).collect(),
-            stats: file.stats.to_delta(),
-            sha256: None,
-            rows_by_partition: file.stats.rows_by_partition().clone(),
-        };
         let entries = [
             ("weir.epoch", self.epoch.to_string()),
             ("weir.offsets", serde_json::to_string(&self.offsets).map_err(|error| error.to_string())?),
             ("weir.version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
-        let bytes = file.close(&entries)?;
-        let size_bytes = bytes.len() as u64;
-        details.sha256 = Some(content_hash(&bytes));
-        let details = serde_json::to_value(details).map_err(|error| error.to_string())?;
-        put_staged(self.target.store.as_ref(), &name, bytes).map_err(|error| error.to_string())?;
+        let stored = file.store(self.target.table, self.target.store.as_ref(), &name, &entries)?;
+        let details = serde_json::to_value(stored.details).map_err(|error| error.to_string())?;
+        let (rows, size_bytes) = (stored.rows, stored.size_bytes);
         let sink = self.target.table.name().to_owned();
         self.outputs.push(OutputPart { sink, name, rows, size_bytes, details });
         Ok(())

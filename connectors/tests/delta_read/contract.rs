@@ -35,7 +35,7 @@ fn check(place: &Place, commits: u64, questions: u64) {
     }
 }
 
-fn check_one(reader: &DeltaReader, oracle: &Oracle, random: &mut SmallRng, seed: u64) {
+pub(crate) fn check_one(reader: &DeltaReader, oracle: &Oracle, random: &mut SmallRng, seed: u64) {
     let query = oracle.window_query(random);
     let expect = oracle.windows(&query);
     assert_eq!(reader.windows(&query).unwrap(), expect, "seed {seed}: {query:?}");

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod compacted;
 mod contract;
 mod damage;
 mod engines;

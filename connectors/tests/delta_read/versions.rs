@@ -13,9 +13,9 @@ use crate::oracle::{DAY_MS, all_of};
 use crate::table::{JOB, Place, TableWriter};
 
 /// Ads of each epoch; they are spread over the workers, so over several files of one version.
-const ADS: [&str; 5] = ["a", "b", "c", "d", "e"];
+pub(crate) const ADS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-fn rows_of(epoch: u64) -> Vec<WindowStats> {
+pub(crate) fn rows_of(epoch: u64) -> Vec<WindowStats> {
     let row = |ad: &str| WindowStats {
         ad_id: ad.into(),
         region: None,
@@ -63,7 +63,7 @@ fn check(place: &Place, epochs: u64) {
 }
 
 /// Asks until all is there; how many versions it saw.
-fn watch(reader: &DeltaReader, done: &AtomicBool, epochs: u64) -> u64 {
+pub(crate) fn watch(reader: &DeltaReader, done: &AtomicBool, epochs: u64) -> u64 {
     let (mut newest, mut seen) = (0, 0);
     loop {
         let was_done = done.load(Ordering::Relaxed);

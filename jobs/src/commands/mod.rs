@@ -4,6 +4,8 @@ pub(crate) mod check;
 pub(crate) mod checkpoints;
 pub(crate) mod clickhouse;
 mod cluster;
+pub(crate) mod compact;
+mod dates;
 pub(crate) mod explain;
 mod from;
 pub(crate) mod generate;
@@ -37,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::run(&args, output),
         Command::Checkpoints(command) => checkpoints::run(&command, output),
         Command::Clickhouse(command) => clickhouse::run(&command, output),
+        Command::Compact(args) => compact::run(&args, output),
         Command::Explain(args) => explain::run(&args, output),
         Command::Generate(args) => generate::run(&args, output),
         Command::Ingest(args) => ingest::run(&args, output),

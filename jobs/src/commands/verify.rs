@@ -197,6 +197,7 @@ fn describe_table(table: &TableRows) -> String {
             text.push_str(&format!(", {} {what}", grouped(number)));
         }
     };
+    add(table.compacted, "of the files compacted of others");
     add(table.held_back, "more wait for a file");
     add(table.not_shown_yet, "of the files not shown yet: the job does it when it goes on");
     add(table.without_hash, "of the files read without a hash to compare with");

@@ -150,7 +150,11 @@ fn files(files: &[FileRows]) -> String {
     let lines = files.iter().map(|file| {
         let offsets = file.offsets.as_ref().map_or_else(|| "-".to_owned(), Value::to_string);
         let epoch = file.epoch.map_or_else(|| "-".to_owned(), |epoch| epoch.to_string());
-        vec![grouped(file.rows), epoch, file.path.clone(), offsets]
+        let path = match file.compacted_from {
+            Some(files) => format!("{} (compacted of {} files)", file.path, grouped(files as u64)),
+            None => file.path.clone(),
+        };
+        vec![grouped(file.rows), epoch, path, offsets]
     });
     listed(&["records", "epoch", "data file", "offsets it was read between, by partition"], &[0, 1], lines.collect())
 }

@@ -85,6 +85,7 @@ impl Places {
                 path: file.path.to_string(),
                 rows: *rows,
                 epoch: file.epoch,
+                compacted_from: file.compacted_from,
                 offsets: file.offsets.clone(),
                 pending: file.is_pending,
             })

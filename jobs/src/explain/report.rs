@@ -165,8 +165,10 @@ pub struct FileRows {
     pub path: String,
     /// Records of the ad and window in it.
     pub rows: u64,
-    /// `weir.epoch` of its footer.
+    /// `weir.epoch` of its footer: of a compacted file that of the last file in it.
     pub epoch: Option<u64>,
+    /// How many files it was compacted of; none of one that the job has written.
+    pub compacted_from: Option<usize>,
     /// `weir.offsets` of its footer: what its rows were read between, `{"partition":[first,next]}`.
     pub offsets: Option<Value>,
     /// A checkpoint has the file, and the table's log does not yet.

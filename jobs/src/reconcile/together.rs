@@ -62,7 +62,7 @@ impl<'a> Lead<'a> {
             start_ms: found.day.start_ms,
             end_ms: found.day.end_ms,
             margin_ms: self.reconciler.margin_ms,
-            files: found.archive.fingerprint(),
+            files: found.archive.listing(),
             excluded: found.hashes_of_lists(),
             index: index.as_ref().map(|to| to.prefix.clone()),
         };
@@ -110,7 +110,7 @@ fn open(job: &str, checkpoints: &Arc<dyn Store>, tables: &Arc<dyn Store>, plan: 
     let manifest = Manifest::parse(&name, &bytes)?;
     let range = DayRange { start_ms: plan.start_ms, end_ms: plan.end_ms, margin_ms: plan.margin_ms };
     let archive = DayArchive::open(Arc::clone(tables), range, &manifest)?;
-    if archive.fingerprint() != plan.files {
+    if archive.listing() != plan.files {
         bail!(
             "this process sees other data files than process 0: they must share the tables, and nobody may compact them meanwhile; run it again"
         );

@@ -7,6 +7,7 @@ use super::chain::Chain;
 use super::conservation::Conservation;
 use super::delta::DeltaTable;
 use super::files::{FileRules, Files};
+use super::lineage::Lineages;
 use super::report::{CheckResult, Rule};
 use super::span::Span;
 use super::stand::Stand;
@@ -35,13 +36,16 @@ pub fn coverage(
     let span = Span::default();
     let rules = FileRules::new();
     let mut files = Files { store: tables, listed: &chain.listed, newest: &newest, whole: false, span, rules };
+    let mut lineages = Lineages::new(&chain.listed);
     for table in &opened {
+        lineages.table(table);
         let held = held.entry(table.name).or_default();
         let (_, rows) = files.clicks(table, held)?;
         conservation.table(table.name, &rows, &held.rows);
     }
     checks.extend([readable, once.done(), conservation.done()]);
     checks.extend(files.rules.done());
+    checks.extend(lineages.done());
     Ok(checks.into_iter().flat_map(sentences).collect())
 }
 

@@ -13,6 +13,8 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use serde::Deserialize;
 use weir_checkpoints::OutputPart;
 
+use super::lineage::Lineage;
+
 /// Rows by source partition.
 pub(super) type PartitionRows = BTreeMap<u32, u64>;
 
@@ -27,6 +29,8 @@ pub(super) struct DataFile {
     pub(super) rows: Option<u64>,
     pub(super) rows_by_partition: Option<PartitionRows>,
     pub(super) sha256: Option<String>,
+    /// What it was made of, if it is a compacted file.
+    pub(super) lineage: Option<Lineage>,
 }
 
 /// The file of a table's log.
@@ -42,6 +46,19 @@ pub(super) struct AddLine {
     pub(super) data_change: bool,
     stats: Option<String>,
     tags: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// What a compacted file was made of: the tag in the log, and the entry in the footer.
+const LINEAGE: &str = "weir.compacted";
+
+impl AddLine {
+    pub(super) fn is_compacted(&self) -> bool {
+        self.tag(LINEAGE).is_some()
+    }
+
+    fn tag(&self, name: &str) -> Option<&str> {
+        self.tags.as_ref()?.get(name)?.as_deref()
+    }
 }
 
 const fn is_change() -> bool {
@@ -65,8 +82,8 @@ struct Details {
 impl DataFile {
     /// As a table's log says.
     pub(super) fn of_add(add: AddLine, epoch: Option<u64>) -> Result<Self> {
-        let tag = |name: &str| add.tags.as_ref().and_then(|tags| tags.get(name)).and_then(Option::as_deref);
-        let rows_by_partition = tag("weir.rows").map(serde_json::from_str).transpose();
+        let rows_by_partition = add.tag("weir.rows").map(serde_json::from_str).transpose();
+        let lineage = add.tag(LINEAGE).map(serde_json::from_str).transpose();
         let stats = add.stats.as_deref().and_then(|stats| serde_json::from_str::<Stats>(stats).ok());
         Ok(Self {
             size: add.size,
@@ -74,7 +91,8 @@ impl DataFile {
             rows: stats.and_then(|stats| stats.num_records),
             rows_by_partition: rows_by_partition
                 .with_context(|| format!("the tag weir.rows of {} cannot be read", add.path))?,
-            sha256: tag("weir.sha256").map(str::to_owned),
+            sha256: add.tag("weir.sha256").map(str::to_owned),
+            lineage: lineage.with_context(|| format!("the tag {LINEAGE} of {} cannot be read", add.path))?,
             partition: add.partition_values,
         })
     }
@@ -89,6 +107,7 @@ impl DataFile {
             rows: Some(output.rows),
             rows_by_partition: details.rows_by_partition,
             sha256: details.sha256,
+            lineage: None,
         })
     }
 
@@ -154,8 +173,17 @@ impl Contents {
 
     /// The epoch that its footer says, if it was written by a job.
     pub(super) fn epoch(&self) -> Option<u64> {
-        let pairs = self.builder.metadata().file_metadata().key_value_metadata().map(Vec::as_slice).unwrap_or_default();
-        pairs.iter().find(|pair| pair.key == "weir.epoch").and_then(|pair| pair.value.as_deref()?.parse().ok())
+        self.pair("weir.epoch")?.parse().ok()
+    }
+
+    /// What its footer says that it was made of.
+    pub(super) fn lineage(&self) -> Option<Lineage> {
+        serde_json::from_str(self.pair(LINEAGE)?).ok()
+    }
+
+    fn pair(&self, key: &str) -> Option<&str> {
+        let pairs = self.builder.metadata().file_metadata().key_value_metadata()?;
+        pairs.iter().find(|pair| pair.key == key)?.value.as_deref()
     }
 
     /// Visits every row of a file of `clicks_agg`.

@@ -30,6 +30,10 @@ pub(super) struct DeltaTable {
     pub(super) files: BTreeMap<String, DataFile>,
     /// Those that the job has ever added.
     pub(super) added: BTreeMap<String, DataFile>,
+    /// Those that anybody had added by then.
+    pub(super) ever: BTreeMap<String, DataFile>,
+    /// Those that were compacted by then, and whose rows a compacted file must have.
+    pub(super) taken_out: BTreeSet<String>,
     /// The epochs that the job has committed to it.
     pub(super) commits: BTreeSet<u64>,
     /// How many of its files the manifest lists and the log does not have yet.
@@ -76,11 +80,31 @@ impl DeltaTable {
             let epoch = txns.filter(|txn| txn.app_id == job).map(|txn| txn.version).max();
             table.commits.extend(epoch);
             is_later |= epoch.is_some_and(|epoch| epoch > newest_epoch);
+            if !is_later {
+                table.take_out(&lines);
+            }
             for line in lines {
                 table.apply(line, epoch, is_later, once).with_context(|| object.clone())?;
             }
         }
         Ok(table)
+    }
+
+    /// Notes what a version takes out. Of a version without a compacted file nobody knows where the rows went: it is another
+    /// engine's, and so is from then on what it has taken.
+    fn take_out(&mut self, lines: &[Line]) {
+        let compacts = lines.iter().filter_map(|line| line.add.as_ref()).any(AddLine::is_compacted);
+        for path in lines.iter().filter_map(|line| Some(&line.remove.as_ref()?.path)) {
+            let Some(file) = self.files.get(path) else { continue };
+            let sources = file.lineage.iter().flat_map(|lineage| &lineage.sources);
+            if !compacts {
+                for source in sources {
+                    self.taken_out.remove(&source.path);
+                }
+            } else if file.lineage.is_none() {
+                self.taken_out.insert(path.clone());
+            }
+        }
     }
 
     /// Adds what the manifests list and the table does not show yet: a job that was stopped between the two shows it when
@@ -119,6 +143,7 @@ impl DeltaTable {
             self.added.insert(path.clone(), file.clone());
         }
         if !is_later {
+            self.ever.insert(path.clone(), file.clone());
             self.files.insert(path, file);
         }
         Ok(())

@@ -104,6 +104,7 @@ impl Files<'_> {
             table: table.name,
             files: table.files.len() as u64,
             rows: 0,
+            compacted: table.files.values().filter(|file| file.lineage.is_some()).count() as u64,
             not_shown_yet: table.not_shown_yet,
             without_hash: 0,
             held_back: 0,
@@ -206,6 +207,14 @@ impl Files<'_> {
         let (rows, epoch) = (contents.rows(), contents.epoch());
         let fits = file.rows.is_none_or(|told| told == rows) && file.epoch.is_none_or(|told| Some(told) == epoch);
         self.rules.contents.check(fits, || format!("{name} has {rows} rows and epoch {epoch:?}, the log says {file}"));
+        if let Some(lineage) = &file.lineage {
+            let fits = contents.lineage().as_ref() == Some(lineage) && lineage.last_epoch() == epoch;
+            self.rules.contents.check(fits, || {
+                format!(
+                    "{name} says that it was made of other files than the log says, or names epoch {epoch:?} of them"
+                )
+            });
+        }
     }
 
     fn note(&mut self, table: &DeltaTable, path: &str, read: Result<()>) {

@@ -6,6 +6,7 @@
 //!                        └─ forked       of a fork: the checkpoint that it comes from
 //!   tables' logs ────▶ delta         the tables as they were with the newest manifest
 //!                        ├─ listed         the same files as in the manifests
+//!                        ├─ lineage        compacted files have the rows of those that they replaced
 //!                        ├─ files          there, unchanged, with the rows they should have
 //!                        ├─ conservation   clicks in files + held back = clicks read, in each partition
 //!                        ├─ days           billed = streamed + corrections, as the records of closed days say
@@ -24,6 +25,7 @@ mod days;
 mod delta;
 mod files;
 mod forked;
+mod lineage;
 mod listed;
 mod offsets;
 mod report;
@@ -44,6 +46,7 @@ pub use coverage::coverage;
 use delta::DeltaTable;
 use files::{FileRules, Files};
 use forked::forked;
+use lineage::Lineages;
 use listed::{Agreement, Listed};
 use report::Rule;
 pub use report::{CheckResult, Compared, Places, Report, Scope, TableRows};
@@ -148,10 +151,13 @@ impl Logs {
         Ok(logs)
     }
 
-    fn compare(&self, listed: &Listed, newest: &Manifest) -> [CheckResult; 2] {
-        let mut agreement = Agreement::new(listed, newest.epoch.0);
-        self.tables.iter().for_each(|table| agreement.table(table));
-        agreement.done()
+    fn compare(&self, listed: &Listed, newest: &Manifest) -> Vec<CheckResult> {
+        let (mut agreement, mut lineages) = (Agreement::new(listed, newest.epoch.0), Lineages::new(listed));
+        for table in &self.tables {
+            agreement.table(table);
+            lineages.table(table);
+        }
+        agreement.done().into_iter().chain(lineages.done()).collect()
     }
 }
 

@@ -79,6 +79,8 @@ pub struct TableRows {
     pub files: u64,
     /// Their rows.
     pub rows: u64,
+    /// Files among them that were compacted of others.
+    pub compacted: u64,
     /// Files among them that the manifest lists and the table does not show yet.
     pub not_shown_yet: u64,
     /// Files that were read whole and have no hash to compare with: an older version wrote them, or another writer.

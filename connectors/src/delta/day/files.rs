@@ -1,13 +1,15 @@
 //! Which files have rows of the day.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, NaiveDate};
 use weir_checkpoints::{Manifest, Store};
 use weir_dataflow::{SinkError, Window};
 
 use super::DayRange;
+use crate::delta::lineage::epoch_of;
 use crate::delta::live::{LiveFile, LiveTable};
+use crate::delta::read::plain_path;
 use crate::delta::{Table, refused};
 
 const DAY_MS: i64 = 86_400_000;
@@ -39,7 +41,8 @@ pub(super) fn find(store: &dyn Store, range: DayRange, manifest: &Manifest) -> R
         [(Table::Raw, around), (Table::Late, around), (Table::Agg, (range.start_ms, range.end_ms))]
     {
         for live in LiveTable::read(store, table.name(), Some(manifest))?.files() {
-            // The table may be ahead of the manifest.
+            // The table may be ahead of the manifest. A compacted file has no epoch of its own: what is later in it is left out row
+            // by row, and nothing else is in it that the manifest holds back, for days with such rows are not complete.
             if live.epoch().is_some_and(|epoch| epoch > manifest.epoch.0) {
                 continue;
             }
@@ -50,6 +53,37 @@ pub(super) fn find(store: &dyn Store, range: DayRange, manifest: &Manifest) -> R
         }
     }
     Ok(files)
+}
+
+/// The files, a line each.
+pub(super) fn as_they_are(files: &[FileOf]) -> String {
+    files.iter().map(|file| line(&file.live.name, file.live.size_bytes, file.live.sha256())).collect()
+}
+
+/// The same with the sources of compacted files in their place, as if nothing had been compacted: those of later epochs are left out.
+pub(super) fn as_written(files: &[FileOf], epoch: u64) -> String {
+    let mut text = String::new();
+    for of_table in files.chunk_by(|a, b| a.table == b.table) {
+        let mut lines = BTreeMap::new();
+        for FileOf { table, live } in of_table {
+            let Some(lineage) = live.lineage() else {
+                lines.insert(live.add.path.clone(), line(&live.name, live.size_bytes, live.sha256()));
+                continue;
+            };
+            let sources = lineage.sources.into_iter();
+            for source in sources.filter(|source| epoch_of(&source.path).is_none_or(|of_file| of_file <= epoch)) {
+                let path = plain_path(&source.path).unwrap_or_else(|_| source.path.clone());
+                let name = format!("{}/{path}", table.name());
+                lines.insert(source.path, line(&name, source.size, source.sha256.as_deref()));
+            }
+        }
+        lines.into_values().for_each(|line| text.push_str(&line));
+    }
+    text
+}
+
+fn line(name: &str, size_bytes: u64, sha256: Option<&str>) -> String {
+    format!("{name} {size_bytes} {}\n", sha256.unwrap_or("-"))
 }
 
 /// A worker's files: the largest first, each to the worker that has the least.

@@ -92,15 +92,17 @@ impl DayArchive {
         Ok(Self { files: Arc::new(files), excluded: None, purpose: Purpose::Windows, ..self.clone() })
     }
 
-    /// Stands for the contents of all files: SHA-256 over their names, sizes and hashes.
+    /// Stands for the rows of all files: SHA-256 over the names, sizes and hashes of the files that a job wrote. Compaction does
+    /// not change it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let mut text = String::new();
-        for file in self.files.iter() {
-            let hash = file.live.sha256().unwrap_or("-");
-            text.push_str(&format!("{} {} {hash}\n", file.live.name, file.live.size_bytes));
-        }
-        content_hash(text.as_bytes())
+        content_hash(files::as_written(&self.files, self.epoch).as_bytes())
+    }
+
+    /// Stands for the files that are read: the same, of compacted files themselves.
+    #[must_use]
+    pub fn listing(&self) -> String {
+        content_hash(files::as_they_are(&self.files).as_bytes())
     }
 
     /// Rows of the archive that are to be read.

@@ -60,7 +60,7 @@ impl Share {
         let name = file.live.name.as_ref();
         let wrong = |reason: String| wrong(name, reason);
         let bytes = self.store.get(name).map_err(|error| wrong(error.to_string()))?;
-        let bytes = bytes.ok_or_else(|| wrong("it is missing; bring it back from a copy".to_owned()))?;
+        let bytes = bytes.ok_or_else(|| wrong("it is missing; if it was compacted and deleted meanwhile, run this again, else bring it back from a copy".to_owned()))?;
         if bytes.len() as u64 != file.live.size_bytes {
             let (found, expected) = (bytes.len(), file.live.size_bytes);
             return Err(wrong(format!("it has {found} bytes instead of {expected}; bring it back from a copy")));

@@ -17,6 +17,7 @@ use weir_dataflow::reconcile::RecountError;
 use crate::Failure;
 use crate::cli::JobArgs;
 use crate::commands::cluster::ClusterArgs;
+use crate::commands::dates::{Dates, dates};
 use crate::commands::{load, open_store, signals};
 use crate::config::{JobConfig, parse_duration_ms};
 use crate::output::Output;
@@ -91,10 +92,6 @@ const LATENESS: &str = "allowed_lateness";
 const BOUND: &str = "out_of_orderness";
 
 const REFRESH: Duration = Duration::from_millis(200);
-
-/// The first day and the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Dates(NaiveDate, NaiveDate);
 
 pub(crate) fn run(args: &ReconcileArgs, output: Output) -> Result<(), Failure> {
     let config = load(&args.job)?;
@@ -288,29 +285,10 @@ fn tell(date: NaiveDate, report: anyhow::Result<DayReport>) {
     }
 }
 
-fn dates(text: &str) -> Result<Dates, String> {
-    let date = |text: &str| text.parse::<NaiveDate>().map_err(|_| format!("`{text}` is no date like 2025-01-15"));
-    let (first, last) = text.split_once("..").unwrap_or((text, text));
-    let dates = Dates(date(first)?, date(last)?);
-    if dates.1 < dates.0 {
-        return Err(format!("{first} comes after {last}"));
-    }
-    Ok(dates)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_days_or_ranges() {
-        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        assert_eq!(dates("2025-01-15"), Ok(Dates(day("2025-01-15"), day("2025-01-15"))));
-        assert_eq!(dates("2025-01-15..2025-02-01"), Ok(Dates(day("2025-01-15"), day("2025-02-01"))));
-        assert!(dates("2025-02-01..2025-01-15").is_err());
-        assert!(dates("15.01.2025").is_err());
-    }
 
     #[test]
     fn other_settings_are_durations_of_known_keys() {

@@ -5,22 +5,22 @@ use super::{AGREE, COMMITTED, ROWS};
 use crate::verify::{CheckResult, Report, Span};
 
 const READABLE: &str = "what the newest checkpoint holds back for the tables can be read";
-const ONCE: &str = "no file is in a table's log twice";
-const PRESENT: &str = "every data file is there, in the size that the table's log says";
-const INTACT: &str = "every data file that was read has the SHA-256 that log and manifest say";
-const CONTENTS: &str = "every data file that was read holds the rows and the epoch that the log says";
-const PLACES: &str = "no record is in clicks_raw or in clicks_late twice, or from beyond what has been read";
+pub(super) const ONCE: &str = "no file is in a table's log twice";
+pub(super) const PRESENT: &str = "every data file is there, in the size that the table's log says";
+pub(super) const INTACT: &str = "every data file that was read has the SHA-256 that log and manifest say";
+pub(super) const CONTENTS: &str = "every data file that was read holds the rows and the epoch that the log says";
+pub(super) const PLACES: &str = "no record is in clicks_raw or in clicks_late twice, or from beyond what has been read";
 
-fn broken(report: &Report) -> Vec<&CheckResult> {
+pub(super) fn broken(report: &Report) -> Vec<&CheckResult> {
     report.checks.iter().filter(|check| check.broken > 0).collect()
 }
 
-fn checked(report: &Report, rule: &str) -> u64 {
+pub(super) fn checked(report: &Report, rule: &str) -> u64 {
     report.checks.iter().find(|check| check.rule == rule).unwrap().checked
 }
 
 #[track_caller]
-fn assert_broken(report: &Report, rules: &[&str], example: &str) {
+pub(super) fn assert_broken(report: &Report, rules: &[&str], example: &str) {
     let found = broken(report);
     assert_eq!(found.iter().map(|check| check.rule).collect::<Vec<_>>(), rules, "{found:#?}");
     assert_eq!(report.ok, rules.is_empty());
@@ -48,7 +48,7 @@ fn first_raw(archive: &Archive) -> String {
     archive.files("clicks_raw").remove(0)
 }
 
-fn flip_a_byte(archive: &Archive, object: &str) {
+pub(super) fn flip_a_byte(archive: &Archive, object: &str) {
     let mut bytes = archive.tables.get(object).unwrap().unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

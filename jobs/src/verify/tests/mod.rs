@@ -1,6 +1,7 @@
 //! A job that made no mistake, spoiled in one way, and what is found.
 
 mod archive;
+mod compacted;
 mod integrity;
 mod running;
 

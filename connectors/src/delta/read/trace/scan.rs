@@ -29,8 +29,10 @@ const AT_ONCE_BYTES: u64 = 256 << 10;
 pub struct TracedFile {
     /// Its name below the tables' root.
     pub path: Arc<str>,
-    /// The epoch at whose end it was written, by its footer.
+    /// The epoch at whose end it was written, by its footer; of a compacted file that of the last file in it.
     pub epoch: Option<u64>,
+    /// How many files it was compacted of; none of one that a job has written.
+    pub compacted_from: Option<usize>,
     /// The offsets that its rows were read between, by its footer: `{"partition":[first,next],…}`.
     pub offsets: Option<Value>,
     /// A manifest lists it, and the table's log does not have it yet.
@@ -122,6 +124,7 @@ impl Scan<'_> {
         let traced = Arc::new(TracedFile {
             path: Arc::clone(&file.name),
             epoch: footer.pair("weir.epoch").and_then(|epoch| epoch.parse().ok()),
+            compacted_from: file.lineage().map(|lineage| lineage.sources.len()),
             offsets: footer.offsets(),
             is_pending: file.is_pending,
         });

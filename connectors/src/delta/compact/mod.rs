@@ -1,0 +1,139 @@
+//! Compaction: small files of a partition become a few large ones, with the same rows, beside the job that goes on writing.
+//!
+//! ```text
+//!   log ─▶ live files ─▶ plan: small files of settled partitions ─▶ merges of at most the target's size
+//!                                                                      │ each
+//!     rows ◀─ whole file, SHA-256 as the log says ◀── sources ◀────────┤
+//!      └─▶ the sink's own writer ─▶ one file, under a name that is never used again, invisible
+//!                                      │
+//!     commit: a version of the log, put if absent: remove, remove, …, add; no change of data
+//!             somebody was faster? follow the log: sources still there ─▶ once more; one is gone ─▶ the merge is dropped
+//! ```
+//!
+//! Invariants
+//! - A version takes sources out and puts in the file with just their rows, or it is not there. So a reader of any version sees
+//!   each row once, whoever commits meanwhile, and wherever a compactor is killed.
+//! - What a source holds is believed only if its hash is that of the log: damage is not copied into a file with a new hash.
+//! - A compacted file names its sources ([`Lineage`]), and the compacted files between.
+//! - No `txn` is written: the job's own versions are found as before, and a repeated commit of the job adds nothing.
+//! - Memory is bounded by the target: the rows of a merge take six times as much at most, and as much again as four times is for
+//!   their order, a source, the file that comes of them, and what is being encoded.
+//! - Absent on purpose: other orders of rows, and files across partitions.
+
+mod commit;
+mod gather;
+mod plan;
+mod replaced;
+mod rows;
+mod write;
+
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use weir_checkpoints::Store;
+use weir_dataflow::SinkError;
+
+pub use self::commit::CompactOutcome;
+pub use self::plan::Merge;
+pub use self::replaced::Deleted;
+pub use self::write::{Compacted, Written};
+
+use super::commit::{column_names, missing_columns};
+use super::lineage::Lineage;
+use super::live::LiveTable;
+use super::log::Log;
+use super::table::Column;
+use super::{Clock, Table, refused, wall_clock_ms};
+
+/// What is compacted.
+#[derive(Debug, Clone)]
+pub struct CompactSettings {
+    /// About how large files become. One of at least half of this is left as it is: two of them would be too large for one.
+    pub target_bytes: u64,
+    /// Partitions with fewer small files are left as they are.
+    pub min_files: usize,
+    /// Only partitions whose time ends by then, unix time in milliseconds.
+    pub settled_until_ms: i64,
+    /// Only partitions of these UTC days, both included.
+    pub dates: Option<(NaiveDate, NaiveDate)>,
+}
+
+/// Compacts one table. Its steps are separate, so that others' versions may come between any of them.
+pub struct Compactor {
+    table: Table,
+    store: Arc<dyn Store>,
+    settings: CompactSettings,
+    clock: Clock,
+    log: Log,
+    live: LiveTable,
+}
+
+/// A table in figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TableSize {
+    /// Its data files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Compactor {
+    /// Reads the table's log; none where there is no such table.
+    pub fn open(table: Table, store: Arc<dyn Store>, settings: CompactSettings) -> Result<Option<Self>, SinkError> {
+        // Nobody's commits are looked for.
+        let log = Log::open(Arc::clone(&store), table.name(), "")?;
+        if log.version.is_none() {
+            return Ok(None);
+        }
+        let live = LiveTable::read(store.as_ref(), table.name(), None)?;
+        let clock: Clock = Arc::new(wall_clock_ms);
+        Ok(Some(Self { table, store, settings, clock, log, live }))
+    }
+
+    /// Takes partitions as settled that end by then.
+    pub fn settle_until(&mut self, settled_until_ms: i64) {
+        self.settings.settled_until_ms = settled_until_ms;
+    }
+
+    /// The table as of what was last read of its log.
+    #[must_use]
+    pub fn size(&self) -> TableSize {
+        self.live.files().fold(TableSize::default(), |size, file| TableSize {
+            files: size.files + 1,
+            bytes: size.bytes + file.size_bytes,
+        })
+    }
+
+    /// Reads what is new in the log. After an error the compactor is to be opened anew.
+    pub fn follow(&mut self) -> Result<(), SinkError> {
+        // Columns may have come, too.
+        self.log.follow()?;
+        self.live.follow(self.store.as_ref(), self.table.name())
+    }
+
+    /// What there is to be done, as the log stands now. After an error the compactor is to be opened anew.
+    pub fn plan(&mut self) -> Result<Vec<Merge>, SinkError> {
+        self.follow()?;
+        Ok(plan::merges(self.table, &self.live, &self.settings))
+    }
+
+    /// The columns of a file. Fails where the table has some that would be lost, or lacks some.
+    fn columns(&self) -> Result<Vec<Column>, SinkError> {
+        let table = self.table.name();
+        let names = match &self.log.metadata {
+            Some(metadata) => column_names(metadata).map_err(|error| refused(table, error.to_string()))?,
+            None => Vec::new(),
+        };
+        let columns = self.table.columns(names.iter().any(|name| name == "extra"));
+        if let Some(foreign) = names.iter().find(|name| !columns.iter().any(|column| column.name == name.as_str())) {
+            return Err(refused(table, format!("another writer has given it column {foreign}, which would be lost")));
+        }
+        match missing_columns(&self.log, &columns)?.first() {
+            Some(missing) => Err(refused(
+                table,
+                format!("it lacks column {}; run the job with this version of weir first", missing.name),
+            )),
+            None => Ok(columns),
+        }
+    }
+}
