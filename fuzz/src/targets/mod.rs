@@ -8,6 +8,7 @@ pub mod ingest;
 pub mod manifest;
 pub mod ndjson_log;
 pub mod page_header;
+pub mod planted;
 pub mod proof;
 pub mod sketch;
 pub mod state_part;
