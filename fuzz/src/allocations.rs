@@ -14,6 +14,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// What a few kilobytes may stand for at most: 4 KiB of zstd hold 128 MiB of one byte.
 static LIMIT_BYTES: AtomicUsize = AtomicUsize::new(160 << 20);
 
+/// Allows less while something runs.
+pub(crate) fn at_most<T>(bytes: usize, run: impl FnOnce() -> T) -> T {
+    let usual = LIMIT_BYTES.swap(bytes, Ordering::Relaxed);
+    let result = run();
+    LIMIT_BYTES.store(usual, Ordering::Relaxed);
+    result
+}
+
+#[global_allocator]
+static LIMITED: Limited = Limited;
+
 /// Saying so takes memory too, and so does the report of a panic.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 

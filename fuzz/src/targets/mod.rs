@@ -1,5 +1,6 @@
 //! The targets, a reader each.
 
+pub mod cluster;
 pub mod day_index;
 pub mod decode;
 pub mod delta_file;
