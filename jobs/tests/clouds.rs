@@ -13,25 +13,34 @@ const OPTIONS: &str = "--clicks 30000 --events-per-second 6 --ads 60 --users 200
                        --poison 0.005 --future 0.003";
 const PARTITIONS: u32 = 3;
 
-fn generate(job: &TestJob, more: &[&str]) {
-    job.generate(PARTITIONS, &[&OPTIONS.split_whitespace().collect::<Vec<_>>(), more].concat());
+/// Fills the topic within some seconds.
+fn generate(job: &TestJob) {
+    // Kafka refuses records from more than an hour ahead: the clicks span more, so they begin two hours ago.
+    let start = (chrono::Utc::now().timestamp() - 7200).to_string();
+    let options: Vec<&str> = OPTIONS.split_whitespace().chain(["--rate", "8000", "--start", &start]).collect();
+    job.generate(PARTITIONS, &options);
 }
 
-/// The job is killed while it starts, while it works and at its end, and goes on each time with another number of workers.
+/// The job is killed each time that it has come further, and goes on with another number of workers.
 fn killed_and_resumed(store: TestStore) {
     let job = TestJob::in_store(store, "killed", PARTITIONS);
     expect(&weir().arg("check").arg(job.job_file()).output().unwrap(), 0, "check");
-    generate(&job, &[]);
-    for (workers, milliseconds) in [(2, 150), (3, 700), (1, 1200)] {
-        let mut running = job.start(workers);
-        std::thread::sleep(Duration::from_millis(milliseconds));
-        running.kill();
-    }
-    let mut running = job.start(2);
-    job.wait_for(&mut running, "has a checkpoint", |manifest| manifest.totals().read > 0);
-    running.kill();
+    let mut read = 0;
+    std::thread::scope(|scope| {
+        let generating = scope.spawn(|| generate(&job));
+        for workers in [2, 3, 1] {
+            let mut running = job.start(workers);
+            let further = job.wait_for(&mut running, "further", |manifest| manifest.totals().read > read);
+            read = further.totals().read;
+            // Somewhere between two checkpoints.
+            std::thread::sleep(Duration::from_millis(130));
+            running.kill();
+        }
+        generating.join().unwrap();
+    });
     let (records, killed) = (job.records(), job.newest().unwrap().attempt);
-    let mut running = job.start(3);
+    assert!(read < records, "it was at the end before it was killed");
+    let mut running = job.start(2);
     job.wait_for(&mut running, "read to the end", |manifest| {
         manifest.totals().read == records && manifest.attempt > killed
     });
@@ -44,10 +53,8 @@ fn killed_and_resumed(store: TestStore) {
 /// Another attempt takes the job over while it works.
 fn raced(store: TestStore) {
     let job = TestJob::in_store(store, "raced", PARTITIONS);
-    // Kafka refuses records from more than an hour ahead: the clicks span more, so they begin two hours ago.
-    let start = (chrono::Utc::now().timestamp() - 7200).to_string();
     std::thread::scope(|scope| {
-        let generating = scope.spawn(|| generate(&job, &["--rate", "10000", "--start", &start]));
+        let generating = scope.spawn(|| generate(&job));
         let mut first = job.start(2);
         job.wait_for(&mut first, "read something", |manifest| manifest.totals().read > 0);
         let mut second = job.start(1);
