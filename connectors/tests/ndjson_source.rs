@@ -1,7 +1,7 @@
 //! What NDJSON logs alone can do wrong: torn lines, control lines, files that shrink, folders that do not fit.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod s3;
+mod remote;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -415,7 +415,7 @@ fn several_frames_in_a_file_are_one_segment() {
 
 #[test]
 fn an_object_of_many_blocks_comes_whole() {
-    let url = s3::fresh_url("blocks");
+    let url = remote::s3("blocks");
     let store = objects::open(&url).unwrap();
     let lines: Vec<String> = (0..100_000).map(|i| format!("{i:0200}")).collect();
     store.put("only.ndjson", (lines.join("\n") + "\n").into_bytes()).unwrap();

@@ -1,12 +1,11 @@
-//! What every object store must do, run against each of them: a local folder, and S3.
+//! What every object store must do, run against each of them: a local folder, S3, Google Cloud Storage, Azure.
 //!
-//! The S3 tests need a server: `WEIR_TEST_S3_ENDPOINT`, `WEIR_TEST_S3_BUCKET`, `AWS_ACCESS_KEY_ID` and
-//! `AWS_SECRET_ACCESS_KEY`. `scripts/test` starts one; without it they fail, since a test that was not run has not
-//! passed.
+//! The remote ones need servers, and the variables that say where they are (`remote/mod.rs`). `scripts/test` starts them;
+//! without them the tests fail, since a test that was not run has not passed.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod s3;
+mod remote;
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -20,9 +19,11 @@ fn check(test: fn(&dyn Fn() -> Arc<dyn Store>)) {
     let folder = TempDir::new().unwrap();
     // Neither exists yet, and a space must do no harm.
     let local = format!("file://{}/a%20b/c", folder.path().display());
-    test(&|| objects::open(&local).unwrap());
-    let remote = s3::fresh_url("store");
-    test(&|| objects::open(&remote).unwrap());
+    for url in [local, remote::s3("store"), remote::gcs("store"), remote::azure("store")] {
+        // Shown where a test fails.
+        println!("{url}");
+        test(&|| objects::open(&url).unwrap());
+    }
 }
 
 fn names(store: &dyn Store, prefix: &str) -> Vec<String> {
@@ -174,6 +175,26 @@ fn a_call_from_an_async_thread_works() {
         runtime.block_on(async { store.put("x", b"y".to_vec()) }).unwrap();
         assert_eq!(store.get("x").unwrap().as_deref(), Some(b"y".as_slice()));
     });
+}
+
+#[test]
+fn azure_has_a_second_name() {
+    let url = remote::azure("names");
+    objects::open(&url).unwrap().put("a", b"b".to_vec()).unwrap();
+    let other = objects::open(&url.replace("az://", "abfss://")).unwrap();
+    assert_eq!(other.get("a").unwrap().as_deref(), Some(b"b".as_slice()));
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_told_apart_from_an_object() {
+    for url in ["s3://weir-test-nowhere/a", "gs://weir-test-nowhere/a", "az://weir-test-nowhere/a"] {
+        remote::s3("nowhere");
+        let store = objects::open(url).unwrap();
+        let failures = [store.put("b", Vec::new()).unwrap_err(), store.put_if_absent("b", Vec::new()).unwrap_err()];
+        for failure in failures.map(|error| error.to_string()) {
+            assert!(failure.contains("there is no such bucket or container"), "{url}: {failure}");
+        }
+    }
 }
 
 #[test]

@@ -9,15 +9,23 @@
 )]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What a few kilobytes may stand for at most: 4 KiB of zstd hold 128 MiB of one byte.
-const LIMIT_BYTES: usize = 160 << 20;
+static LIMIT_BYTES: AtomicUsize = AtomicUsize::new(160 << 20);
+
+/// Allows less while something runs.
+pub(crate) fn at_most<T>(bytes: usize, run: impl FnOnce() -> T) -> T {
+    let usual = LIMIT_BYTES.swap(bytes, Ordering::Relaxed);
+    let result = run();
+    LIMIT_BYTES.store(usual, Ordering::Relaxed);
+    result
+}
 
 #[global_allocator]
 static LIMITED: Limited = Limited;
 
-/// Saying so takes memory too.
+/// Saying so takes memory too, and so does the report of a panic.
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
 struct Limited;
@@ -49,7 +57,10 @@ unsafe impl GlobalAlloc for Limited {
 }
 
 fn check(bytes: usize) {
-    if bytes > LIMIT_BYTES && !REFUSED.swap(true, Ordering::Relaxed) {
+    if bytes > LIMIT_BYTES.load(Ordering::Relaxed)
+        && !std::thread::panicking()
+        && !REFUSED.swap(true, Ordering::Relaxed)
+    {
         refuse(bytes);
     }
 }
@@ -57,7 +68,8 @@ fn check(bytes: usize) {
 /// The text that `scripts/fuzz` shows. The backtrace says who asked.
 #[cold]
 fn refuse(bytes: usize) {
-    eprintln!("an allocation of {bytes} bytes: an input may ask for {LIMIT_BYTES} at most");
+    let limit = LIMIT_BYTES.load(Ordering::Relaxed);
+    eprintln!("an allocation of {bytes} bytes: an input may ask for {limit} at most");
     eprintln!("{}", std::backtrace::Backtrace::force_capture());
     std::process::abort();
 }

@@ -14,6 +14,12 @@
 //! What a crate shows is used as it is. Readers that a crate keeps to itself are taken over as source files, by their paths:
 //! so no crate has to open a door for the fuzzer, and librdkafka and the clients of object stores need not be built.
 
+#![cfg(all(feature = "targets", not(test)))]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "a target takes over for itself what a module, taken over as well, keeps to itself"
+)]
+
 mod allocations;
 mod inputs;
 pub mod seeds;

@@ -227,6 +227,10 @@ fn decode_head(bytes: &mut &[u8], text_start: u32, sketch_start: u32) -> Option<
     let region_length = u32::try_from(decode_number(bytes)?).ok()?;
     let sketch_length = u32::try_from(decode_number(bytes)?).ok()?;
     let length_ms = decode_number(bytes)? as i64;
+    let start_ms = decode_number(bytes)? as i64;
+    // In a file its times are in microseconds; no window is beyond them.
+    start_ms.checked_mul(1000)?;
+    start_ms.checked_add(length_ms)?.checked_mul(1000)?;
     Some(Head {
         text_start,
         ad_length,
@@ -234,9 +238,39 @@ fn decode_head(bytes: &mut &[u8], text_start: u32, sketch_start: u32) -> Option<
         sketch_start,
         sketch_length,
         window: Window::ALL.into_iter().find(|window| window.length_ms() == length_ms)?,
-        start_ms: decode_number(bytes)? as i64,
+        start_ms,
         click_count: decode_number(bytes)?,
         unique_users: decode_number(bytes)?,
         epoch: decode_number(bytes)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_beyond_all_time_is_not_restored() {
+        let check = |start_ms: i64, expected: bool| {
+            let mut chunk = WindowChunk::default();
+            let row = WindowRow {
+                ad_id: "ad-1",
+                region: None,
+                window: Window::OneHour,
+                start_ms,
+                click_count: 1,
+                unique_users: 1,
+                user_sketch: b"sketch",
+                epoch: Epoch(1),
+            };
+            chunk.push(&Row::Window(row)).expect("a table of windows takes windows");
+            let mut bytes = Vec::new();
+            chunk.encode(&mut bytes);
+            assert_eq!(WindowChunk::decode(&mut bytes.as_slice()).is_some(), expected, "{start_ms}");
+        };
+        check(1_736_949_600_000, true);
+        check(i64::MAX / 1000, false);
+        check(i64::MIN / 1000 - 1, false);
+        check(i64::MAX, false);
+    }
 }

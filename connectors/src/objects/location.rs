@@ -25,22 +25,35 @@ pub(super) struct Location {
     pub(super) root: Path,
     /// The same client, where it is a local folder.
     pub(super) local: Option<Arc<LocalFileSystem>>,
+    /// What of the environment says where the store is and who asks; nothing of a local folder.
+    pub(super) settings: &'static str,
 }
+
+/// The variables that a remote store's address and credentials come from, the usual ones first.
+const S3_SETTINGS: &str =
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and for a store of others AWS_ENDPOINT_URL";
+const GOOGLE_SETTINGS: &str = "GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT (a file), GOOGLE_SERVICE_ACCOUNT_KEY \
+                               (its contents), and for a store of others GOOGLE_BASE_URL";
+const AZURE_SETTINGS: &str = "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN or \
+                              AZURE_CLIENT_ID with its secret and tenant, and for a store of others AZURE_STORAGE_ENDPOINT";
 
 impl Location {
     pub(super) fn parse(text: &str) -> Result<Self, ObjectsError> {
         let bad_url = |reason: String| ObjectsError::Url { url: text.to_owned(), reason };
         let url = Url::parse(text).map_err(|error| bad_url(error.to_string()))?;
         let (scheme, root) = ObjectStoreScheme::parse(&url).map_err(|error| bad_url(error.to_string()))?;
-        let client: Result<Arc<dyn ObjectStore>, object_store::Error> = match scheme {
+        let (client, settings): (Result<Arc<dyn ObjectStore>, object_store::Error>, _) = match scheme {
             ObjectStoreScheme::Local => return Self::local(&url),
-            ObjectStoreScheme::AmazonS3 => s3(&url),
-            ObjectStoreScheme::GoogleCloudStorage => google(&url),
-            ObjectStoreScheme::MicrosoftAzure => azure(&url),
+            ObjectStoreScheme::AmazonS3 => (s3(&url), S3_SETTINGS),
+            ObjectStoreScheme::GoogleCloudStorage => (google(&url), GOOGLE_SETTINGS),
+            ObjectStoreScheme::MicrosoftAzure => (azure(&url), AZURE_SETTINGS),
             _ => return Err(bad_url(format!("`{}` is not supported", url.scheme()))),
         };
-        let client = client.map_err(|error| ObjectsError::Open { url: text.to_owned(), reason: error.to_string() })?;
-        Ok(Self { client, root, local: None })
+        let client = client.map_err(|error| {
+            let reason = format!("{error}; the store's settings come from the environment: {settings}");
+            ObjectsError::Open { url: text.to_owned(), reason }
+        })?;
+        Ok(Self { client, root, local: None, settings })
     }
 
     fn local(url: &Url) -> Result<Self, ObjectsError> {
@@ -51,7 +64,7 @@ impl Location {
         make_folder(&folder).map_err(|error| cannot_open(error.to_string()))?;
         let client = LocalFileSystem::new_with_prefix(&folder).map_err(|error| cannot_open(error.to_string()))?;
         let client = Arc::new(client.with_fsync(true));
-        Ok(Self { client: client.clone(), root: Path::default(), local: Some(client) })
+        Ok(Self { client: client.clone(), root: Path::default(), local: Some(client), settings: "" })
     }
 }
 

@@ -13,7 +13,7 @@ use object_store::{
 use weir_checkpoints::{Created, ObjectInfo, Store, StoreError};
 
 use super::location::Location;
-use super::outcome::{failed, of_read, of_write};
+use super::outcome::{failed, of_read, of_write, reason};
 use super::{ObjectsError, blocking, disk};
 
 /// Larger objects go to remote stores in parts, so that a lost connection costs one part.
@@ -32,13 +32,15 @@ pub struct ObjectStoreAt {
     root: Path,
     /// The same client, where it is a local folder.
     local: Option<Arc<LocalFileSystem>>,
+    /// For whoever is refused: what of the environment counts.
+    settings: &'static str,
 }
 
 impl ObjectStoreAt {
     /// Opens the store at an URL; see [`super::open`].
     pub fn open(url: &str) -> Result<Self, ObjectsError> {
-        let Location { client, root, local } = Location::parse(url)?;
-        Ok(Self { client, root, local })
+        let Location { client, root, local, settings } = Location::parse(url)?;
+        Ok(Self { client, root, local, settings })
     }
 
     /// What is known of one object, or `None` where there is none.
@@ -47,7 +49,7 @@ impl ObjectStoreAt {
         match self.wait("read", name, async move { client.head(&path).await })? {
             Ok(meta) => Ok(Some(self.info(&meta))),
             Err(ClientError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(of_read("read", name, &error)),
+            Err(error) => Err(of_read("read", name, self.settings, &error)),
         }
     }
 
@@ -89,7 +91,7 @@ impl Store for ObjectStoreAt {
         } else {
             self.wait("write", name, async move { put_in_parts(client.as_ref(), &path, bytes).await })?
         };
-        done.map_err(|error| of_write("write", name, &error))
+        done.map_err(|error| of_write("write", name, self.settings, &error))
     }
 
     /// The client may itself repeat a request whose first answer was lost, and then find the object: the outcome is
@@ -103,7 +105,7 @@ impl Store for ObjectStoreAt {
             match self.wait("create", name, async move { client.put_opts(&path, once, options).await })? {
                 Ok(_) => return Ok(Created::New),
                 Err(ClientError::AlreadyExists { .. }) => {}
-                Err(error) => return Err(of_write("create", name, &error)),
+                Err(error) => return Err(of_write("create", name, self.settings, &error)),
             }
             // S3 says "conflict" also where another request only might have won. Repeating is safe: only one create
             // of a name can succeed.
@@ -122,7 +124,7 @@ impl Store for ObjectStoreAt {
         match self.wait("read", name, async move { client.get(&path).await?.bytes().await })? {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(ClientError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(of_read("read", name, &error)),
+            Err(error) => Err(of_read("read", name, self.settings, &error)),
         }
     }
 
@@ -138,7 +140,7 @@ impl Store for ObjectStoreAt {
         let asked = range.clone();
         let bytes = self
             .wait("read", name, async move { client.get_range(&path, asked).await })?
-            .map_err(|error| of_read("read", name, &error))?;
+            .map_err(|error| of_read("read", name, self.settings, &error))?;
         if bytes.len() as u64 != wanted {
             let reason = format!("bytes {}..{} were asked for, only {} came", range.start, range.end, bytes.len());
             return Err(failed("read", name, reason));
@@ -151,7 +153,9 @@ impl Store for ObjectStoreAt {
         let (client, path) =
             if folder.is_empty() { (Arc::clone(&self.client), self.root.clone()) } else { self.at("list", folder)? };
         let listing = async move { client.list(Some(&path)).try_collect::<Vec<_>>().await };
-        let found = self.wait("list", prefix, listing)?.map_err(|error| failed("list", prefix, error.to_string()))?;
+        let found = self
+            .wait("list", prefix, listing)?
+            .map_err(|error| failed("list", prefix, reason(self.settings, &error)))?;
         let mut objects: Vec<ObjectInfo> = found.iter().map(|meta| self.info(meta)).collect();
         objects.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(objects)
@@ -161,7 +165,7 @@ impl Store for ObjectStoreAt {
         let (client, path) = self.at("delete", name)?;
         match self.wait("delete", name, async move { client.delete(&path).await })? {
             Ok(()) | Err(ClientError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(of_write("delete", name, &error)),
+            Err(error) => Err(of_write("delete", name, self.settings, &error)),
         }
     }
 }

@@ -14,7 +14,7 @@ mod engines;
 mod foreign;
 mod oracle;
 mod pruning;
-#[path = "../s3/mod.rs"]
-mod s3;
+#[path = "../remote/mod.rs"]
+mod remote;
 mod table;
 mod versions;

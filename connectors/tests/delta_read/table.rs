@@ -29,7 +29,7 @@ impl Place {
     }
 
     pub(crate) fn s3() -> Self {
-        Self { url: crate::s3::fresh_url("delta-read"), folder: None }
+        Self { url: crate::remote::s3("delta-read"), folder: None }
     }
 
     pub(crate) fn store(&self) -> Arc<dyn Store> {

@@ -1,7 +1,7 @@
 //! What every source must do, run against each of them. A kind of source is added by implementing [`fixture::Fixture`]
 //! and naming it in a `contract!` line below.
 //!
-//! The S3 logs need a server, see `tests/s3`; so do the Kafka topics, see `tests/kafka`.
+//! The logs in object stores need servers, see `tests/remote`; so do the Kafka topics, see `tests/kafka`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod fixture;
@@ -9,8 +9,8 @@ mod kafka;
 #[path = "../kafka/mod.rs"]
 mod kafka_broker;
 mod ndjson;
-#[path = "../s3/mod.rs"]
-mod s3;
+#[path = "../remote/mod.rs"]
+mod remote;
 mod suite;
 
 /// The whole suite for one kind of log.
@@ -41,8 +41,10 @@ contract!(written_zstd, crate::ndjson::Written { format: weir_connectors::ndjson
 contract!(files_plain, crate::ndjson::Files { ending: ".ndjson" });
 contract!(files_gzip, crate::ndjson::Files { ending: ".json.gz" });
 contract!(files_zstd, crate::ndjson::Files { ending: ".jsonl.zst" });
-contract!(s3_plain, crate::ndjson::Objects { ending: ".ndjson" });
-contract!(s3_gzip, crate::ndjson::Objects { ending: ".ndjson.gz" });
-contract!(s3_zstd, crate::ndjson::Objects { ending: ".ndjson.zst" });
+contract!(s3_plain, crate::ndjson::Objects { fresh_url: crate::remote::s3, ending: ".ndjson" });
+contract!(s3_gzip, crate::ndjson::Objects { fresh_url: crate::remote::s3, ending: ".ndjson.gz" });
+contract!(s3_zstd, crate::ndjson::Objects { fresh_url: crate::remote::s3, ending: ".ndjson.zst" });
+contract!(gcs_plain, crate::ndjson::Objects { fresh_url: crate::remote::gcs, ending: ".ndjson" });
+contract!(azure_zstd, crate::ndjson::Objects { fresh_url: crate::remote::azure, ending: ".ndjson.zst" });
 contract!(kafka_plain, crate::kafka::Topics { compression: "none" });
 contract!(kafka_lz4, crate::kafka::Topics { compression: "lz4" });

@@ -13,7 +13,6 @@ use weir_connectors::objects;
 use weir_dataflow::SourceFactory;
 
 use crate::fixture::{Fixture, Log};
-use crate::s3;
 
 /// Segments named by their offsets.
 pub(crate) struct Written {
@@ -25,8 +24,9 @@ pub(crate) struct Files {
     pub(crate) ending: &'static str,
 }
 
-/// The same in S3.
+/// The same in an object store.
 pub(crate) struct Objects {
+    pub(crate) fresh_url: fn(&str) -> String,
     pub(crate) ending: &'static str,
 }
 
@@ -50,7 +50,7 @@ impl Fixture for Files {
 impl Fixture for Objects {
     /// An object store has no empty folders, so each partition starts with a segment without lines.
     fn new_log(&self, partitions: u32) -> Box<dyn Log> {
-        let url = s3::fresh_url("source");
+        let url = (self.fresh_url)("source");
         let store = objects::open(&url).unwrap();
         let mut log = ObjectsLog { url, store, flat: partitions == 1, ending: self.ending, appended: BTreeMap::new() };
         for partition in 0..partitions {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// How many characters of a fact are shown.
+const MOST_SHOWN: usize = 200;
+
 /// A process introduces itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Greeting {
@@ -65,10 +68,19 @@ impl Greeting {
     fn difference(&self, other: &Self) -> Option<String> {
         let names = self.facts.keys().chain(other.facts.keys());
         let name = names.into_iter().find(|name| self.facts.get(*name) != other.facts.get(*name))?;
-        let text = |facts: &BTreeMap<String, String>| facts.get(name).map_or("not known", String::as_str).to_owned();
-        let (mine, theirs) = (text(&self.facts), text(&other.facts));
+        let text = |facts: &BTreeMap<String, String>| shown(facts.get(name).map_or("not known", String::as_str));
+        let (name, mine, theirs) = (shown(name), text(&self.facts), text(&other.facts));
         Some(format!("{name} is {mine} in process {} and {theirs} in process {}", self.process, other.process))
     }
+}
+
+/// A text that somebody else may have sent, as it can stand in a line of a log.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(MOST_SHOWN).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -104,6 +116,16 @@ mod tests {
         let mut more = mine.clone();
         more.facts.insert("build".to_owned(), "a".to_owned());
         refused(&mine, &more, "build is not known in process 2 and a in process 2");
+    }
+
+    #[test]
+    fn what_a_stranger_says_is_shown_on_one_line() {
+        let mine = greeting(3, None, "2");
+        refused(&mine, &greeting(3, None, "2\nall is well"), r"is 2 in process 2 and 2\nall is well in process 2");
+        let Verdict::Refused(reason) = mine.judge(&greeting(3, None, &"2".repeat(60_000))) else {
+            panic!("it was let in")
+        };
+        assert!(reason.len() < 500, "{} bytes", reason.len());
     }
 
     #[test]

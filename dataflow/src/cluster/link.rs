@@ -1,14 +1,9 @@
-//! A connection to one peer, as Timely's threads use it.
-//!
-//! ```text
-//!   frame  = kind (1 byte) · length (4 bytes, big-endian) · bytes
-//!   kinds  = data, for Timely │ beat, to be heard │ farewell, why this process stops │ end, when all is done
-//! ```
+//! A connection to one peer, as Timely's threads use it: data in frames, and beats between them (`frame.rs`).
 //!
 //! Timely panics where a connection breaks. Here the thread that finds it broken says so and stands still for ever, and
 //! the process ends by what it said: in order, with an error that names the peer.
 
-use std::io::{self, BufReader, IoSlice, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -18,31 +13,14 @@ use std::time::{Duration, Instant};
 use timely::communication::allocator::zero_copy::stream::Stream;
 
 use super::execute::Event;
+use super::frame::{Heard, Incoming, Kind, MAX_FRAME_BYTES, Over, write_frame};
 use super::{ClusterError, Peer};
 
-/// The most data in one frame.
-const MAX_DATA_BYTES: usize = 1 << 20;
-const HEAD_BYTES: usize = 5;
 const READ_BYTES: usize = 1 << 16;
 
 /// A farewell that does not get through within this is not said.
 const FAREWELL: Duration = Duration::from_millis(300);
 const RETRY: Duration = Duration::from_millis(5);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Kind {
-    Data,
-    Beat,
-    Farewell,
-    End,
-}
-
-impl Kind {
-    fn of(byte: u8) -> Option<Self> {
-        [Self::Data, Self::Beat, Self::Farewell, Self::End].into_iter().find(|kind| *kind as u8 == byte)
-    }
-}
 
 /// One peer's connection; shared by the threads that read, write, beat and watch.
 pub(super) struct Line {
@@ -117,84 +95,16 @@ impl Line {
     }
 }
 
-fn write_frame(mut socket: &TcpStream, kind: Kind, bytes: &[u8]) -> io::Result<()> {
-    let mut head = [kind as u8; HEAD_BYTES];
-    head[1..].copy_from_slice(&(bytes.len() as u32).to_be_bytes());
-    let written = loop {
-        match socket.write_vectored(&[IoSlice::new(&head), IoSlice::new(bytes)]) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            written => break written?,
-        }
-    };
-    socket.write_all(head.get(written..).unwrap_or_default())?;
-    socket.write_all(bytes.get(written.saturating_sub(HEAD_BYTES)..).unwrap_or_default())
-}
-
 /// One end of a line, as Timely reads or writes it.
 pub(super) struct Link {
     line: Arc<Line>,
-    incoming: Incoming,
+    incoming: Incoming<BufReader<TcpStream>>,
 }
 
 impl Link {
     pub(super) fn new(line: Arc<Line>) -> io::Result<Self> {
-        let incoming = Incoming { socket: BufReader::with_capacity(READ_BYTES, line.socket.try_clone()?), left: 0 };
+        let incoming = Incoming::new(BufReader::with_capacity(READ_BYTES, line.socket.try_clone()?));
         Ok(Self { line, incoming })
-    }
-}
-
-/// Takes frames apart.
-struct Incoming {
-    socket: BufReader<TcpStream>,
-    /// What is left of a frame of data.
-    left: usize,
-}
-
-impl Incoming {
-    /// Reads data, or nothing where the peer has come to its end.
-    fn read(&mut self, buffer: &mut [u8], line: &Line) -> Result<usize, ClusterError> {
-        while self.left == 0 {
-            let mut head = [0; HEAD_BYTES];
-            self.socket.read_exact(&mut head).map_err(|error| line.lost(error))?;
-            line.heard.fetch_add(1, Ordering::Relaxed);
-            let [kind, length @ ..] = head;
-            let length = u32::from_be_bytes(length) as usize;
-            match Kind::of(kind).filter(|_| length <= MAX_DATA_BYTES) {
-                Some(Kind::Data) => self.left = length,
-                Some(Kind::Beat) => {}
-                Some(Kind::Farewell) => return Err(self.farewell(length, line)),
-                Some(Kind::End) => {
-                    line.ended.store(true, Ordering::Release);
-                    return Ok(0);
-                }
-                None => return Err(line.lost("it sends what makes no sense")),
-            }
-        }
-        let most = self.left.min(buffer.len());
-        let part = buffer.get_mut(..most).unwrap_or_default();
-        let read = loop {
-            match self.socket.read(part) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read.map_err(|error| line.lost(error))?,
-            }
-        };
-        if read == 0 {
-            return Err(line.lost("it closed the connection"));
-        }
-        line.heard.fetch_add(1, Ordering::Relaxed);
-        self.left -= read;
-        Ok(read)
-    }
-
-    fn farewell(&mut self, length: usize, line: &Line) -> ClusterError {
-        let mut reason = vec![0; length];
-        match self.socket.read_exact(&mut reason) {
-            Ok(()) => ClusterError::PeerFailed {
-                peer: line.peer.clone(),
-                reason: String::from_utf8_lossy(&reason).into_owned(),
-            },
-            Err(error) => line.lost(error),
-        }
     }
 }
 
@@ -203,13 +113,24 @@ impl Read for Link {
         if self.line.has_ended() {
             return Ok(0);
         }
-        Ok(self.incoming.read(buffer, &self.line).unwrap_or_else(|error| self.line.stand_still(error)))
+        match self.incoming.read(buffer, &self.line.heard) {
+            Ok(Heard::Data(read)) => Ok(read),
+            Ok(Heard::End) => {
+                self.line.ended.store(true, Ordering::Release);
+                Ok(0)
+            }
+            Err(Over::Lost(reason)) => self.line.stand_still(self.line.lost(reason)),
+            Err(Over::Farewell(reason)) => {
+                let peer = self.line.peer.clone();
+                self.line.stand_still(ClusterError::PeerFailed { peer, reason })
+            }
+        }
     }
 }
 
 impl Write for Link {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let some = bytes.get(..MAX_DATA_BYTES).unwrap_or(bytes);
+        let some = bytes.get(..MAX_FRAME_BYTES).unwrap_or(bytes);
         if let Err(error) = self.line.send(Kind::Data, some) {
             self.line.stand_still(self.line.lost(error));
         }

@@ -57,32 +57,44 @@ impl From<io::Error> for Vain {
     }
 }
 
-pub(super) fn send(mut stream: &TcpStream, message: &impl Serialize) -> Result<(), Vain> {
+pub(super) fn send(stream: &TcpStream, message: &impl Serialize) -> Result<(), Vain> {
+    write_message(stream, message)
+}
+
+pub(super) fn receive<T: DeserializeOwned>(stream: &TcpStream, wait: Wait<'_>) -> Result<T, Vain> {
+    stream.set_read_timeout(Some(GLANCE))?;
+    read_message(stream, || wait.check())
+}
+
+pub(super) fn write_message(mut to: impl Write, message: &impl Serialize) -> Result<(), Vain> {
     let json = serde_json::to_vec(message).map_err(|error| Vain::Failed(error.to_string()))?;
     let mut bytes = MARK.to_vec();
     bytes.extend((json.len() as u32).to_be_bytes());
     bytes.extend(json);
-    Ok(stream.write_all(&bytes)?)
+    Ok(to.write_all(&bytes)?)
 }
 
-pub(super) fn receive<T: DeserializeOwned>(stream: &TcpStream, wait: Wait<'_>) -> Result<T, Vain> {
+/// Reads as long as `go_on` has no objection, which is asked before each look.
+pub(super) fn read_message<T: DeserializeOwned>(
+    mut from: impl Read,
+    go_on: impl Fn() -> Result<(), Vain>,
+) -> Result<T, Vain> {
     let mut head = [0; MARK.len() + size_of::<u32>()];
-    fill(stream, &mut head, wait)?;
+    fill(&mut from, &mut head, &go_on)?;
     let (mark, length) = head.split_at(MARK.len());
     let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
     if mark != MARK || length > MAX_MESSAGE_BYTES {
         return Err(Vain::Failed("what answers there is no weir process that looks for others".to_owned()));
     }
     let mut json = vec![0; length];
-    fill(stream, &mut json, wait)?;
+    fill(&mut from, &mut json, &go_on)?;
     serde_json::from_slice(&json).map_err(|error| Vain::Failed(format!("its message cannot be read: {error}")))
 }
 
-fn fill(mut stream: &TcpStream, mut buffer: &mut [u8], wait: Wait<'_>) -> Result<(), Vain> {
-    stream.set_read_timeout(Some(GLANCE))?;
+fn fill(from: &mut impl Read, mut buffer: &mut [u8], go_on: impl Fn() -> Result<(), Vain>) -> Result<(), Vain> {
     while !buffer.is_empty() {
-        wait.check()?;
-        match stream.read(buffer) {
+        go_on()?;
+        match from.read(buffer) {
             Ok(0) => return Err(Vain::Failed("it closed the connection".to_owned())),
             Ok(read) => buffer = buffer.split_at_mut(read).1,
             Err(error) if is_passing(&error) => {}

@@ -14,13 +14,14 @@
 //!   was started for an older attempt, and all links of the same start (`greeting.rs`, `meet.rs`).
 //! - Beats do not come from the workers' loops. A worker may rightly be away for minutes, when it restores a large state;
 //!   a process whose threads do not run at all is what a peer can see, and what it must see soon.
-//! - Who stops says why, and ends without waiting for anybody: a peer that hangs never closes its connection (`link.rs`,
-//!   `execute.rs`).
+//! - Who stops says why, and ends without waiting for anybody: a peer that hangs never closes its connection (`frame.rs`,
+//!   `link.rs`, `execute.rs`).
 //! - Silence is counted by a clock that stands still while this process does: one that was stopped and wakes up accuses
 //!   nobody (`watch.rs`).
 
 mod error;
 mod execute;
+mod frame;
 mod greeting;
 mod link;
 mod meet;

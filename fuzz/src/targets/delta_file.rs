@@ -28,7 +28,7 @@ const AD: &str = "ad-0003";
 pub fn check(data: &[u8]) {
     let Some((&kind, file)) = data.split_first() else { return };
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    if kind % 2 == 0 {
+    if kind.is_multiple_of(2) {
         put(store.as_ref(), "clicks_agg", r#""window":"1h","date":"2025-01-15""#, file);
         check_windows(&store);
     } else {

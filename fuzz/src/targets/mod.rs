@@ -1,5 +1,6 @@
 //! The targets, a reader each.
 
+pub mod cluster;
 pub mod day_index;
 pub mod decode;
 pub mod delta_file;
@@ -8,6 +9,7 @@ pub mod ingest;
 pub mod manifest;
 pub mod ndjson_log;
 pub mod page_header;
+pub mod planted;
 pub mod proof;
 pub mod sketch;
 pub mod state_part;

@@ -107,7 +107,7 @@ fn check_broken_off(folder: &Folder, mut numbers: Numbers<'_>) {
 }
 
 fn check_any(folder: &Folder, mut numbers: Numbers<'_>) {
-    let ending = if numbers.byte() % 2 == 0 { "zst" } else { "gz" };
+    let ending = if numbers.byte().is_multiple_of(2) { "zst" } else { "gz" };
     folder.write(&format!("00000000000000000000.ndjson.{ending}"), numbers.0);
     let _ = folder.read(None, usize::MAX, MOST_RECORDS);
     let _ = folder.append(SegmentFormat::Zstd);

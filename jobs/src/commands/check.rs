@@ -174,17 +174,33 @@ fn probe_store(store: &dyn Store, name: &str) -> anyhow::Result<()> {
         match store.put_if_absent(name, b"another".to_vec()) {
             Ok(Created::Exists) => Ok(()),
             Ok(Created::New) => anyhow::bail!(
-                "object `{name}` could be created twice: the store ignores If-None-Match, and two attempts of a job \
-                 could both commit; use another store"
+                "object `{name}` could be created twice: the store ignores what a write asks of it (If-None-Match, or a \
+                 generation), and two attempts of a job could both commit; use another store"
             ),
             Err(error) => Err(StoreError::into(error)),
         }
     };
-    let outcome = tried();
-    store.delete(name)?;
-    outcome
+    // What went wrong first says more than that it could not be cleaned up either.
+    tried().and(store.delete(name).map_err(anyhow::Error::from))
 }
 
 fn nanoseconds() -> u128 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_first_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = weir_connectors::objects::open(&format!("file://{}", folder.path().display())).unwrap();
+        probe_store(store.as_ref(), "job/probe").unwrap();
+        assert!(store.list("").unwrap().is_empty());
+        // No store takes such a name, neither to create it nor to delete it.
+        let said = probe_store(store.as_ref(), "job//probe").unwrap_err().to_string();
+        assert!(said.starts_with("could not create object"), "{said}");
+    }
 }

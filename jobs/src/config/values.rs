@@ -54,7 +54,7 @@ pub fn parse_location(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let fits = match url.scheme() {
         "file" => url.host_str().unwrap_or_default().is_empty() && url.path().len() > 1,
-        "s3" | "gs" | "az" => url.host_str().is_some_and(|bucket| !bucket.is_empty()),
+        "s3" | "gs" | "az" | "abfss" => url.host_str().is_some_and(|bucket| !bucket.is_empty()),
         _ => false,
     };
     fits.then_some(url)
@@ -107,6 +107,11 @@ mod tests {
             assert_eq!(parse_location(text).as_ref().map(Url::as_str), expected, "{text}");
         };
         check("s3://bucket/weir/tables", Some("s3://bucket/weir/tables"));
+        check("gs://bucket/weir", Some("gs://bucket/weir"));
+        check(
+            "abfss://container@account.dfs.core.windows.net/weir",
+            Some("abfss://container@account.dfs.core.windows.net/weir"),
+        );
         check("file:///data/clicks/", Some("file:///data/clicks/"));
         check("/data/clicks", Some("file:///data/clicks"));
         check("/data/clicks/", Some("file:///data/clicks/"));

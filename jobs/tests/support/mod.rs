@@ -24,7 +24,30 @@ fn service(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests with scripts/test"))
 }
 
-/// A job of a test: its own topic, folder, and prefix on S3.
+/// Where the checkpoints and tables of a job are.
+#[derive(Debug, Clone, Copy)]
+pub enum TestStore {
+    S3,
+    Gcs,
+    Azure,
+}
+
+impl TestStore {
+    fn root(self) -> String {
+        let (scheme, bucket) = match self {
+            Self::S3 => ("s3", "WEIR_TEST_S3_BUCKET"),
+            Self::Gcs => ("gs", "WEIR_TEST_GCS_BUCKET"),
+            Self::Azure => ("az", "WEIR_TEST_AZURE_CONTAINER"),
+        };
+        format!("{scheme}://{}", service(bucket))
+    }
+
+    fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+/// A job of a test: its own topic, folder, and prefix in a store, which is S3 where nothing else is said.
 pub struct TestJob {
     pub name: String,
     pub brokers: String,
@@ -41,11 +64,19 @@ impl TestJob {
 
     /// The same on other brokers.
     pub fn on(brokers: &str, name: &str, partitions: u32, settings: &[(&str, &str)]) -> Self {
-        let unique = format!("{name}-{}", std::process::id());
-        let bucket = service("WEIR_TEST_S3_BUCKET");
+        Self::create(TestStore::S3, brokers, format!("{name}-{}", std::process::id()), partitions, settings)
+    }
+
+    /// The same in another store.
+    pub fn in_store(store: TestStore, name: &str, partitions: u32) -> Self {
+        let unique = format!("{name}-{}-{}-{}", store.name(), std::process::id(), unique_number());
+        Self::create(store, &kafka(), unique, partitions, &[])
+    }
+
+    fn create(store: TestStore, brokers: &str, unique: String, partitions: u32, settings: &[(&str, &str)]) -> Self {
         let job = Self {
             topic: unique.clone(),
-            root: format!("s3://{bucket}/{unique}"),
+            root: format!("{}/{unique}", store.root()),
             name: unique,
             brokers: brokers.to_owned(),
             folder: tempfile::tempdir().unwrap(),

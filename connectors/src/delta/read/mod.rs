@@ -28,6 +28,7 @@ mod budget;
 mod codec;
 mod columns;
 mod data_file;
+mod deltas;
 mod error;
 mod figures;
 mod file_index;

@@ -16,6 +16,7 @@ use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::reader::ChunkReader;
 
 use super::codec::decompress;
+use super::deltas::{numbers_fit, plain_texts};
 use super::file_index::ChunkIndex;
 use super::page_header::{PageHeader, PageKind};
 use super::ranges::Parts;
@@ -111,9 +112,8 @@ impl Pages {
         }
         let levels = header.level_encoding.unwrap_or(Encoding::RLE);
         let values = if self.nullable { behind_levels(&buf, levels) } else { Some(buf.as_ref()) };
-        if !values.is_some_and(|values| self.values_fit(values, num_values, encoding)) {
-            return Err(damaged());
-        }
+        let levels_bytes = buf.len() - values.ok_or_else(damaged)?.len();
+        let (buf, encoding) = self.checked(buf, levels_bytes, num_values, encoding)?;
         Ok(Page::DataPage {
             buf,
             num_values,
@@ -134,10 +134,8 @@ impl Pages {
         let codec = if header.is_stored || size == 0 { CompressionCodec::UNCOMPRESSED } else { self.codec };
         let values = decompress(codec, values, size)?;
         let count = header.values.checked_sub(header.nulls).ok_or_else(damaged)?;
-        if !self.values_fit(&values, count, encoding) {
-            return Err(damaged());
-        }
         let buf = [body.get(..levels).unwrap_or_default(), &values].concat().into();
+        let (buf, encoding) = self.checked(buf, levels, count, encoding)?;
         Ok(Page::DataPageV2 {
             buf,
             num_values: header.values,
@@ -151,13 +149,32 @@ impl Pages {
         })
     }
 
+    /// A page whose values the decoders can be trusted with; texts that are written as differences are taken apart here.
+    fn checked(
+        &self,
+        page: Bytes,
+        levels: usize,
+        count: u32,
+        encoding: Encoding,
+    ) -> Result<(Bytes, Encoding), ParquetError> {
+        let (head, values) = page.split_at_checked(levels).ok_or_else(damaged)?;
+        let (page, encoding) = match encoding {
+            Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY => {
+                let values = plain_texts(self.kind, encoding, values, count as usize).ok_or_else(damaged)?;
+                (Bytes::from([head, &values].concat()), Encoding::PLAIN)
+            }
+            _ => (page, encoding),
+        };
+        let values = page.get(levels..).unwrap_or_default();
+        if self.values_fit(values, count, encoding) { Ok((page, encoding)) } else { Err(damaged()) }
+    }
+
     fn values_fit(&self, values: &[u8], count: u32, encoding: Encoding) -> bool {
         match encoding {
             Encoding::PLAIN if self.nullable => texts_fit(self.kind, values),
             Encoding::PLAIN => plain_fits(self.kind, values, count),
             Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY => self.has_dictionary,
-            Encoding::DELTA_BINARY_PACKED => matches!(self.kind, Type::INT32 | Type::INT64),
-            Encoding::DELTA_BYTE_ARRAY | Encoding::DELTA_LENGTH_BYTE_ARRAY => self.kind == Type::BYTE_ARRAY,
+            Encoding::DELTA_BINARY_PACKED => numbers_fit(self.kind, values, count as usize),
             _ => false,
         }
     }
