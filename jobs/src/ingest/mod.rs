@@ -1,7 +1,7 @@
 //! Ingest: clicks over HTTP, into the log that a job reads.
 //!
 //! ```text
-//!   POST /v1/clicks ─▶ clicks ─▶ intake: decode, claim, compose ─▶ Log ─▶ every in-sync replica, or the disk
+//!   POST /v1/clicks ─▶ clicks ─▶ intake: decode, compose, claim ─▶ Log ─▶ every in-sync replica, or the disk
 //!                        ▲           └ Recent: taken lately?                │
 //!                        └──────────────── accepted ◀───────────────────────┘
 //!   service: routes    sender, clients, keys, rate: who    overload, breaker, refusals: not now    metrics, openapi
