@@ -15,9 +15,11 @@ use parquet::basic::{Encoding, Type};
 const MOST_VALUES: usize = 1 << 22;
 const MOST_BYTES: usize = 64 << 20;
 
-/// Whether a page of numbers is one that the decoders can be trusted with, and has no more than `most`.
-pub(super) fn numbers_fit(kind: Type, mut values: &[u8], most: usize) -> bool {
-    matches!(kind, Type::INT32 | Type::INT64) && walk(&mut values, most, |_| {}).is_some()
+/// How many numbers a page has, no more than `most`; `None` where it is damaged.
+pub(super) fn count_numbers(kind: Type, mut values: &[u8], most: usize) -> Option<usize> {
+    Some(&mut values)
+        .filter(|_| matches!(kind, Type::INT32 | Type::INT64))
+        .and_then(|values| walk(values, most, |_| {}))
 }
 
 /// A page of texts in the plain encoding, no more than `most` of them; `None` where it is damaged.
@@ -90,8 +92,8 @@ enum Step<'a> {
     Part { smallest: i64, packed: &'a [u8], width: usize, wanted: usize },
 }
 
-/// Goes through numbers, and ends behind them.
-fn walk(values: &mut &[u8], most: usize, mut each: impl FnMut(Step<'_>)) -> Option<()> {
+/// Goes through numbers, ends behind them, and says how many there are.
+fn walk(values: &mut &[u8], most: usize, mut each: impl FnMut(Step<'_>)) -> Option<usize> {
     let block = usize::try_from(varint(values)?).ok()?;
     let parts = usize::try_from(varint(values)?).ok().filter(|&parts| parts > 0 && parts <= block)?;
     let count = usize::try_from(varint(values)?).ok().filter(|&count| count <= most.min(MOST_VALUES))?;
@@ -122,7 +124,7 @@ fn walk(values: &mut &[u8], most: usize, mut each: impl FnMut(Step<'_>)) -> Opti
             left -= wanted;
         }
     }
-    Some(())
+    Some(count)
 }
 
 /// So many bits, the lowest first.
@@ -209,14 +211,19 @@ mod tests {
             let integers = Arc::new(Int32Array::from_iter_values(numbers_of(rows).map(|number| number as i32)));
             for (kind, column) in [(Type::INT64, longs as ArrayRef), (Type::INT32, integers)] {
                 for (page, count) in written(column, Encoding::DELTA_BINARY_PACKED) {
-                    assert!(numbers_fit(kind, &page, count), "{rows} of {kind}");
-                    assert!(!numbers_fit(kind, &page, count - 1), "{rows} of {kind}, one more than there may be");
-                    let short = page.get(..3).unwrap();
-                    assert!(!numbers_fit(kind, short, count), "{rows} of {kind}, cut short");
-                    assert!(!numbers_fit(Type::BYTE_ARRAY, &page, count), "{rows} of {kind}, as texts");
+                    let found = |kind, page: &[u8], most| count_numbers(kind, page, most);
+                    assert_eq!(found(kind, &page, count), Some(count), "{rows} of {kind}");
+                    assert_eq!(found(kind, &page, count - 1), None, "{rows} of {kind}, one more than there may be");
+                    assert_eq!(found(kind, page.get(..3).unwrap(), count), None, "{rows} of {kind}, cut short");
+                    assert_eq!(found(Type::BYTE_ARRAY, &page, count), None, "{rows} of {kind}, as texts");
                 }
             }
         }
+    }
+
+    #[test]
+    fn there_may_be_no_number() {
+        assert_eq!(count_numbers(Type::INT64, &[0x80, 1, 4, 0, 0], 10), Some(0));
     }
 
     #[test]
@@ -235,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_damaged_is_refused() {
         let refused = |encoding: Encoding, values: &[u8]| match encoding {
-            Encoding::DELTA_BINARY_PACKED => assert!(!numbers_fit(Type::INT64, values, 1_000), "{values:?}"),
+            Encoding::DELTA_BINARY_PACKED => assert_eq!(count_numbers(Type::INT64, values, 1_000), None, "{values:?}"),
             _ => assert_eq!(plain_texts(Type::BYTE_ARRAY, encoding, values, 1_000), None, "{encoding} {values:?}"),
         };
         let numbers = Encoding::DELTA_BINARY_PACKED;

@@ -16,7 +16,7 @@ use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::reader::ChunkReader;
 
 use super::codec::decompress;
-use super::deltas::{numbers_fit, plain_texts};
+use super::deltas::{count_numbers, plain_texts};
 use super::file_index::ChunkIndex;
 use super::page_header::{PageHeader, PageKind};
 use super::ranges::Parts;
@@ -163,6 +163,12 @@ impl Pages {
                 let values = plain_texts(self.kind, encoding, values, count as usize).ok_or_else(damaged)?;
                 (Bytes::from([head, &values].concat()), Encoding::PLAIN)
             }
+            Encoding::DELTA_BINARY_PACKED => match count_numbers(self.kind, values, count as usize) {
+                // Asked for more, the decoder counts down from none.
+                Some(0) => (page.slice(..levels), Encoding::PLAIN),
+                Some(_) => (page, encoding),
+                None => return Err(damaged()),
+            },
             _ => (page, encoding),
         };
         let values = page.get(levels..).unwrap_or_default();
@@ -174,7 +180,8 @@ impl Pages {
             Encoding::PLAIN if self.nullable => texts_fit(self.kind, values),
             Encoding::PLAIN => plain_fits(self.kind, values, count),
             Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY => self.has_dictionary,
-            Encoding::DELTA_BINARY_PACKED => numbers_fit(self.kind, values, count as usize),
+            // They were counted before.
+            Encoding::DELTA_BINARY_PACKED => true,
             _ => false,
         }
     }
