@@ -11,8 +11,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Attempt, Created, Epoch, FORMAT_VERSION, FaultPoint, Manifest, ManifestError, Names, Refusal, Sequence, Settings,
-    Store, StoreError, check_settings,
+    Attempt, Created, FaultPoint, Manifest, ManifestError, Names, Refusal, Sequence, Settings, Store, StoreError,
+    check_settings,
 };
 
 /// How often [`Journal::begin`] tries against other attempts that start at the same time.
@@ -55,7 +55,9 @@ impl Journal {
                     let attempt = newest.attempt.next();
                     Manifest { attempt, workers, written_ms, settings: settings.clone(), ..newest.clone() }
                 }
-                None => first_manifest(self.names.job(), settings, workers, written_ms),
+                None => {
+                    Manifest { workers, written_ms, settings: settings.clone(), ..Manifest::first(self.names.job()) }
+                }
             };
             match self.publish(next) {
                 Ok(()) => return self.newest().ok_or(JournalError::Contended { tries: BEGIN_TRIES }),
@@ -116,28 +118,6 @@ impl Journal {
             return Ok(());
         }
         Ok(())
-    }
-}
-
-fn first_manifest(job: &str, settings: &Settings, workers: u32, written_ms: i64) -> Manifest {
-    Manifest {
-        format: FORMAT_VERSION,
-        job: job.to_owned(),
-        sequence: Sequence(0),
-        previous: None,
-        origin: None,
-        attempt: Attempt(1),
-        owner: String::new(),
-        workers,
-        epoch: Epoch(0),
-        written_ms,
-        settings: settings.clone(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
-        partitions: Default::default(),
-        state: Vec::new(),
-        outputs: Vec::new(),
     }
 }
 

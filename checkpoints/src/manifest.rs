@@ -56,6 +56,30 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The first one of a job, which has read nothing.
+    #[must_use]
+    pub fn first(job: &str) -> Self {
+        Self {
+            format: FORMAT_VERSION,
+            job: job.to_owned(),
+            sequence: Sequence(0),
+            previous: None,
+            origin: None,
+            attempt: Attempt(1),
+            owner: String::new(),
+            workers: 1,
+            epoch: Epoch(0),
+            written_ms: 0,
+            settings: Settings::new(),
+            watermark_ms: None,
+            closed_until_ms: None,
+            ended: false,
+            partitions: BTreeMap::new(),
+            state: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+
     /// Reads a stored manifest; `name` is for the error.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use weir_checkpoints::{Attempt, Epoch, FORMAT_VERSION, Manifest, OutputPart, Sequence, Store, WorkerIndex};
+use weir_checkpoints::{Attempt, Epoch, Manifest, OutputPart, Sequence, Store, WorkerIndex};
 use weir_connectors::delta::{DeltaConfig, DeltaReader, DeltaReaderLimits, DeltaSink};
 use weir_connectors::objects;
 use weir_dataflow::{
@@ -179,23 +179,12 @@ fn generate(store: &Arc<dyn Store>, zipf: &Zipf, clicks_per_hour: u64, file_minu
 
 fn manifest(epoch: u64, outputs: Vec<OutputPart>) -> Manifest {
     Manifest {
-        format: FORMAT_VERSION,
-        job: "speed".to_owned(),
         sequence: Sequence(epoch),
-        previous: None,
-        origin: None,
-        attempt: Attempt(1),
-        owner: "speed".to_owned(),
         workers: WORKERS,
         epoch: Epoch(epoch),
         written_ms: FIRST_MS + epoch as i64,
-        settings: BTreeMap::new(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
-        partitions: BTreeMap::new(),
-        state: Vec::new(),
         outputs,
+        ..Manifest::first("speed")
     }
 }
 

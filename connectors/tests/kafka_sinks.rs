@@ -9,9 +9,7 @@ use kafka::{PATIENCE, TestTopic, await_until, brokers};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
-use weir_checkpoints::{
-    Attempt, Epoch, FORMAT_VERSION, Manifest, Offset, PartitionCut, PartitionId, Position, Sequence, WorkerIndex,
-};
+use weir_checkpoints::{Attempt, Epoch, Manifest, Offset, PartitionCut, PartitionId, Position, Sequence, WorkerIndex};
 use weir_connectors::kafka::{KafkaConfig, KafkaDeadLetters, KafkaGroupOffsets, TopicSpec};
 use weir_dataflow::{Cut, DeadLetterRow, Row, RowKind, Sink, SinkFactory, WorkerContext};
 
@@ -187,22 +185,9 @@ fn manifest(offsets: [u64; 2]) -> Manifest {
         ..PartitionCut::default()
     };
     Manifest {
-        format: FORMAT_VERSION,
-        job: "test".to_owned(),
         sequence: Sequence(1),
-        previous: None,
-        origin: None,
-        attempt: Attempt(1),
-        owner: String::new(),
-        workers: 1,
         epoch: Epoch(5),
-        written_ms: 0,
-        settings: BTreeMap::new(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
         partitions: (0..).map(PartitionId).zip(offsets.map(cut)).collect(),
-        state: Vec::new(),
-        outputs: Vec::new(),
+        ..Manifest::first("test")
     }
 }

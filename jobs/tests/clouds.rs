@@ -53,22 +53,7 @@ fn killed_and_resumed(store: TestStore) {
 /// Another attempt takes the job over while it works.
 fn raced(store: TestStore) {
     let job = TestJob::in_store(store, "raced", PARTITIONS);
-    std::thread::scope(|scope| {
-        let generating = scope.spawn(|| generate(&job));
-        let mut first = job.start(2);
-        job.wait_for(&mut first, "read something", |manifest| manifest.totals().read > 0);
-        let mut second = job.start(1);
-        assert_eq!(first.wait(), Some(1), "{}", first.log());
-        assert!(first.log().contains("took over the job"), "{}", first.log());
-        generating.join().unwrap();
-        let records = job.records();
-        job.wait_for(&mut second, "read to the end", |manifest| manifest.totals().read == records);
-        second.terminate();
-    });
-    job.verify();
-    let attempts: Vec<u64> = job.manifests().iter().map(|manifest| manifest.attempt.0).collect();
-    assert!(attempts.is_sorted(), "attempts take turns: {attempts:?}");
-    assert_eq!(attempts.last(), Some(&2));
+    job.race(|| generate(&job));
 }
 
 #[test]

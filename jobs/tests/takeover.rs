@@ -16,22 +16,7 @@ fn the_second_attempt_takes_over_and_the_first_stops() {
     let options = "--clicks 60000 --events-per-second 12 --ads 40 --users 1000 --bytes 300 --rate 20000 --start";
     let start = start.to_string();
     let options: Vec<&str> = options.split_whitespace().chain([start.as_str()]).collect();
-    std::thread::scope(|scope| {
-        let generating = scope.spawn(|| job.generate(4, &options));
-        let mut first = job.start(2);
-        job.wait_for(&mut first, "read something", |manifest| manifest.totals().read > 0);
-        let mut second = job.start(1);
-        assert_eq!(first.wait(), Some(1), "{}", first.log());
-        assert!(first.log().contains("took over the job"), "{}", first.log());
-        generating.join().unwrap();
-        let records = job.records();
-        job.wait_for(&mut second, "read to the end", |manifest| manifest.totals().read == records);
-        second.terminate();
-    });
-    job.verify();
-    let attempts: Vec<u64> = job.manifests().iter().map(|manifest| manifest.attempt.0).collect();
-    assert!(attempts.is_sorted(), "attempts take turns: {attempts:?}");
-    assert_eq!(attempts.last(), Some(&2));
+    job.race(|| job.generate(4, &options));
 }
 
 #[test]

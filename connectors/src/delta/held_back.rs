@@ -67,9 +67,7 @@ fn each_chunk<C: Chunk>(
 mod tests {
     use std::sync::Arc;
 
-    use weir_checkpoints::{
-        Attempt, Epoch, FORMAT_VERSION, GroupSet, Offset, PartWriter, PartitionId, Sequence, StatePart, WorkerIndex,
-    };
+    use weir_checkpoints::{Attempt, Epoch, GroupSet, Offset, PartWriter, PartitionId, StatePart, WorkerIndex};
     use weir_dataflow::{Carried, Click, ClickRow, Cut, LateReason, Row, SinkFactory, WorkerContext};
 
     use super::*;
@@ -119,25 +117,7 @@ mod tests {
             expires_ms: None,
         };
         store.put("part", bytes).unwrap();
-        Manifest {
-            format: FORMAT_VERSION,
-            job: "job".to_owned(),
-            sequence: Sequence(0),
-            previous: None,
-            origin: None,
-            attempt: Attempt(1),
-            owner: String::new(),
-            workers: 1,
-            epoch: Epoch(2),
-            written_ms: 0,
-            settings: Default::default(),
-            watermark_ms: None,
-            closed_until_ms: None,
-            ended: false,
-            partitions: Default::default(),
-            state: vec![state],
-            outputs: Vec::new(),
-        }
+        Manifest { epoch: Epoch(2), state: vec![state], ..Manifest::first("job") }
     }
 
     #[test]

@@ -60,10 +60,14 @@ impl Lineage {
     }
 }
 
-/// The epoch at whose end a file was written, by its name; none of one that is compacted, or that another writer has named.
+/// The epoch at whose end a file was written, by its name: `part-<epoch>-<attempt>-<worker>-<number>.…`. None of one that is
+/// compacted, or that another writer has named: other engines begin with `part-` and a number, too.
 pub(super) fn epoch_of(path: &str) -> Option<u64> {
     let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
-    file.strip_prefix("part-")?.split('-').next()?.parse().ok()
+    let (numbers, _) = file.strip_prefix("part-")?.split_once('.')?;
+    let mut numbers = numbers.split('-').map(|number| number.parse::<u64>().ok());
+    let [epoch, _attempt, _worker, _number] = [numbers.next()??, numbers.next()??, numbers.next()??, numbers.next()??];
+    numbers.next().is_none().then_some(epoch)
 }
 
 #[cfg(test)]
@@ -73,6 +77,17 @@ mod tests {
 
     fn source(path: &str) -> SourceFile {
         SourceFile { path: path.to_owned(), rows: 1, size: 2, sha256: None }
+    }
+
+    #[test]
+    fn only_names_of_a_job_have_an_epoch() {
+        let check = |path: &str, expected: Option<u64>| assert_eq!(epoch_of(path), expected, "{path}");
+        check("date=2025-01-15/part-00000000000000000017-1-0-12.zstd.parquet", Some(17));
+        check("part-00001-5f9c1e0a-3b1d-4d53-9c3e-1f0e8d3b8f51-c000.zstd.parquet", None);
+        check("part-00001-5f9c1e0a-3b1d-4d53-9c3e-1f0e8d3b8f51.c000.snappy.parquet", None);
+        check("compact-00000000000000000017-00.zstd.parquet", None);
+        check("part-17.parquet", None);
+        check("part-17-1-0-12-3.parquet", None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use weir_checkpoints::Store;
 use weir_connectors::delta::{CompactSettings, Compactor, Table};
 
 use crate::delta_reader::{self, TableFile};
+use crate::stores::Watched;
 use crate::world::{Actor, World, settings};
 
 fn compact(world: &World, settings: CompactSettings) -> u64 {
@@ -153,27 +154,66 @@ fn partitions_that_are_not_settled_or_not_asked_for_are_left_alone() {
 }
 
 #[test]
-fn a_damaged_source_is_named_and_nothing_is_changed() {
+fn a_damaged_source_is_named_and_left_out() {
     let world = world(Table::Agg, 4);
     let many = world.files_by_partition();
-    let file = &files(&world).into_iter().find(|file| many[&file.partition] > 1).unwrap();
+    let file = &files(&world).into_iter().find(|file| many[&file.partition] > 2).unwrap();
     let name = format!("clicks_agg/{}", file.path);
     let whole = world.objects.get(&name).unwrap().unwrap();
-    let flipped = |at: usize| {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 1;
-        bytes
-    };
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
     let shorter = whole[..whole.len() - 1].to_vec();
-    for (bytes, expect) in [(flipped(whole.len() / 2), "its SHA-256 is"), (shorter, "bytes instead of")] {
-        world.objects.put(&name, bytes).unwrap();
+    let damages =
+        [(Some(flipped), "its SHA-256 is"), (Some(shorter), "bytes instead of"), (None, "bring it back from a copy")];
+    for (bytes, expect) in damages {
+        match bytes {
+            Some(bytes) => world.objects.put(&name, bytes).unwrap(),
+            None => world.objects.delete(&name).unwrap(),
+        }
         let mut compactor = Compactor::open(Table::Agg, world.calm(), settings(128 << 20)).unwrap().unwrap();
         let merges = compactor.plan().unwrap();
         let merge = merges.into_iter().find(|merge| file.path.starts_with(&merge.partition())).unwrap();
-        let refusal = compactor.write(merge).unwrap_err().to_string();
-        assert!(refusal.contains(expect) && refusal.contains(&file.path), "{refusal}");
+        let sources = merge.files() as u64;
+        let written = compactor.write(merge).unwrap();
+        let [wrong] = &written.wrong[..] else { panic!("one file is wrong: {:?}", written.wrong) };
+        let wrong = wrong.to_string();
+        assert!(wrong.contains(expect) && wrong.contains(&file.path), "{wrong}");
+        assert_eq!(written.compacted.unwrap().files(), sources - 1, "the others are merged");
     }
+    compact(&world, settings(128 << 20));
     world.objects.put(&name, whole).unwrap();
+    world.check("all but one were merged");
+    world.check_lineage();
+    assert_eq!(world.files_by_partition()[&file.partition], 2);
+    assert!(compact(&world, settings(128 << 20)) > 0, "it is taken once it is back");
+    assert_eq!(world.files_by_partition()[&file.partition], 1);
+}
+
+#[test]
+fn files_whose_rows_take_too_much_memory_are_not_read_again() {
+    let mut world = World::new(Table::Raw, 8);
+    for _ in 0..6 {
+        world.append_as(40, |row| row.with_text(400_000));
+    }
+    world.commit(&world.calm()).unwrap();
+    let watched = Watched::new(&world.objects);
+    // All of a partition would fit into a file, and no two of them into six times as much memory.
+    let mut compactor = Compactor::open(Table::Raw, watched.clone(), settings(100_000)).unwrap().unwrap();
+    let read = |compactor: &mut Compactor| {
+        let before = watched.files_read();
+        let mut merges = compactor.plan().unwrap();
+        while let Some(merge) = merges.pop() {
+            let written = compactor.write(merge).unwrap();
+            assert!(written.compacted.is_none(), "no two of them fit");
+            merges.extend(written.rest);
+        }
+        watched.files_read() - before
+    };
+    let beside_others: usize = world.files_by_partition().values().filter(|files| **files > 1).sum();
+    assert!(beside_others > 10);
+    assert!(read(&mut compactor) >= beside_others);
+    assert_eq!(read(&mut compactor), 0);
+    assert_eq!(compactor.too_large_in_memory(), beside_others as u64);
     world.check("nothing was compacted");
 }
 
@@ -191,8 +231,7 @@ fn a_table_with_columns_of_others_is_refused() {
     let line = json!({ "metaData": metadata }).to_string();
     world.objects.put(&format!("clicks_raw/_delta_log/{next:020}.json"), line.into_bytes()).unwrap();
     let mut compactor = Compactor::open(Table::Raw, world.calm(), settings(128 << 20)).unwrap().unwrap();
-    let merge = compactor.plan().unwrap().pop().unwrap();
-    let refusal = compactor.write(merge).unwrap_err().to_string();
+    let refusal = compactor.plan().unwrap_err().to_string();
     assert!(refusal.contains("column more, which would be lost"), "{refusal}");
 }
 

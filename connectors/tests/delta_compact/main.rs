@@ -8,8 +8,10 @@
 mod delta_reader;
 mod files;
 mod interleaved;
+mod lost_answer;
 mod removed;
 #[allow(dead_code, reason = "of another test")]
 #[path = "../sink_contract/rows.rs"]
 mod rows;
+mod stores;
 mod world;

@@ -1,8 +1,9 @@
 //! Replaced files: how they are removed, and how a checkpoint of the log remembers them.
 
+use chrono::NaiveDate;
 use serde_json::Value;
 use weir_checkpoints::Store;
-use weir_connectors::delta::{Compactor, Deleted, Table};
+use weir_connectors::delta::{CompactSettings, Compactor, Deleted, Table};
 
 use crate::delta_reader;
 use crate::world::{Actor, World, settings};
@@ -61,6 +62,28 @@ fn files_that_were_replaced_are_removed_and_no_others() {
     world.check("what was listed is shown");
     world.check_lineage();
     assert_eq!(open(&world).delete_replaced(i64::MAX, None, false).unwrap(), Deleted::default());
+}
+
+#[test]
+fn of_days_that_are_not_asked_for_nothing_is_removed() {
+    let mut world = World::new(Table::Late, 5);
+    for _ in 0..6 {
+        world.append(40);
+    }
+    world.commit(&world.calm()).unwrap();
+    compact(&world);
+    let of_day = |name: &String| name.contains("date=2025-01-15");
+    let (asked, others): (Vec<String>, Vec<String>) = data_files(&world).into_iter().partition(of_day);
+    let dates = NaiveDate::from_ymd_opt(2025, 1, 15).map(|day| (day, day));
+    let of_the_day = CompactSettings { dates, ..settings(1 << 20) };
+    let mut compactor = Compactor::open(world.table, world.calm(), of_the_day).unwrap().unwrap();
+    let deleted = compactor.delete_replaced(i64::MAX, None, false).unwrap().files as usize;
+    let (left, left_of_others): (Vec<String>, Vec<String>) = data_files(&world).into_iter().partition(of_day);
+    assert!(deleted > 0);
+    assert_eq!(left.len(), asked.len() - deleted);
+    assert_eq!(left_of_others, others);
+    assert!(open(&world).delete_replaced(i64::MAX, None, false).unwrap().files > 0, "without a day they go, too");
+    world.check("replaced files are gone");
 }
 
 /// A version for each merge, so that a checkpoint comes of it.

@@ -6,10 +6,7 @@ use std::sync::Arc;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
-use weir_checkpoints::{
-    Attempt, Created, Epoch, FORMAT_VERSION, Manifest, ObjectInfo, Offset, OutputPart, PartitionId, Sequence, Store,
-    StoreError, WorkerIndex,
-};
+use weir_checkpoints::{Attempt, Epoch, Manifest, Offset, OutputPart, PartitionId, Sequence, Store, WorkerIndex};
 use weir_connectors::delta::{
     CompactOutcome, CompactSettings, Compacted, Compactor, DeltaConfig, DeltaSink, Merge, Table,
 };
@@ -18,36 +15,7 @@ use weir_dataflow::{Cut, MAX_EVENT_TIME_MS, RowKind, SinkFactory, WorkerContext}
 
 use crate::delta_reader;
 use crate::rows::{OwnedRow, describe};
-
-/// The same objects for whoever has a share.
-#[derive(Clone)]
-pub(crate) struct Shared(pub(crate) Arc<MemoryStore>);
-
-impl Store for Shared {
-    fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.0.put(name, bytes)
-    }
-
-    fn put_if_absent(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StoreError> {
-        self.0.put_if_absent(name, bytes)
-    }
-
-    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(name)
-    }
-
-    fn get_range(&self, name: &str, range: std::ops::Range<u64>) -> Result<Vec<u8>, StoreError> {
-        self.0.get_range(name, range)
-    }
-
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        self.0.list(prefix)
-    }
-
-    fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.0.delete(name)
-    }
-}
+use crate::stores::Shared;
 
 /// A job, its table, and the rows that it has committed.
 pub(crate) struct World {
@@ -92,6 +60,11 @@ impl World {
 
     /// Writes the next rows as the files of a manifest, and commits what was not before.
     pub(crate) fn append(&mut self, rows: u64) {
+        self.append_as(rows, |row| row);
+    }
+
+    /// The same, with something changed about each row.
+    pub(crate) fn append_as(&mut self, rows: u64, change: impl Fn(OwnedRow) -> OwnedRow) {
         self.commit(&self.calm()).unwrap();
         self.epoch += 1;
         let sink = self.sink(self.calm());
@@ -101,6 +74,7 @@ impl World {
         let first = self.numbers;
         for _ in 0..rows {
             let row = OwnedRow::generate(self.kind(), self.seed, self.numbers, self.epoch, MAX_EVENT_TIME_MS);
+            let row = change(row);
             open.write(row.as_row()).unwrap();
             self.expected.push(describe(&row.as_row()));
             self.numbers += 1;
@@ -274,22 +248,11 @@ pub(crate) fn dice(random: &mut SmallRng, sides: u32) -> u32 {
 
 fn manifest(epoch: u64, outputs: Vec<OutputPart>) -> Manifest {
     Manifest {
-        format: FORMAT_VERSION,
-        job: "compacting".to_owned(),
         sequence: Sequence(epoch),
-        previous: None,
-        origin: None,
         attempt: Attempt(epoch),
-        owner: "test".to_owned(),
-        workers: 1,
         epoch: Epoch(epoch),
         written_ms: 1_736_952_000_000 + epoch as i64,
-        settings: BTreeMap::new(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
-        partitions: BTreeMap::new(),
-        state: Vec::new(),
         outputs,
+        ..Manifest::first("compacting")
     }
 }

@@ -1,13 +1,12 @@
 //! Tables written by the real sink.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use weir_checkpoints::{Attempt, Epoch, FORMAT_VERSION, Manifest, OutputPart, Sequence, Store, WorkerIndex};
+use weir_checkpoints::{Attempt, Epoch, Manifest, OutputPart, Sequence, Store, WorkerIndex};
 use weir_connectors::delta::{DeltaConfig, DeltaReader, DeltaReaderLimits, DeltaSink};
 use weir_connectors::objects;
 use weir_dataflow::{Committer, Cut, Row, Sink, SinkFactory, WindowRow, WindowStats, WorkerContext};
@@ -126,22 +125,11 @@ fn window_row(row: &WindowStats) -> WindowRow<'_> {
 
 fn manifest(epoch: u64, outputs: Vec<OutputPart>) -> Manifest {
     Manifest {
-        format: FORMAT_VERSION,
-        job: JOB.to_owned(),
         sequence: Sequence(epoch),
-        previous: None,
-        origin: None,
-        attempt: Attempt(1),
-        owner: "test".to_owned(),
         workers: WORKERS,
         epoch: Epoch(epoch),
         written_ms: 1_736_952_000_000 + epoch as i64,
-        settings: BTreeMap::new(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
-        partitions: BTreeMap::new(),
-        state: Vec::new(),
         outputs,
+        ..Manifest::first(JOB)
     }
 }

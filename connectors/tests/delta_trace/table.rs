@@ -1,13 +1,12 @@
 //! Tables of clicks written by the real sink, and all rows that are in them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rand::Rng;
 use rand::rngs::SmallRng;
 use tempfile::TempDir;
-use weir_checkpoints::{Attempt, Epoch, FORMAT_VERSION, Manifest, Offset, PartitionId, Sequence, Store, WorkerIndex};
+use weir_checkpoints::{Attempt, Epoch, Manifest, Offset, PartitionId, Sequence, Store, WorkerIndex};
 use weir_connectors::delta::{AdTrace, ClickCopy, ClicksOf, ClicksTable, DeltaConfig, DeltaSink, TraceError};
 use weir_connectors::objects;
 use weir_dataflow::{Click, ClickRow, Cut, LateReason, Row, Sink, SinkFactory, WorkerContext};
@@ -171,23 +170,11 @@ fn write(sink: &mut dyn Sink, row: &Written) {
 
 fn manifest(epoch: u64, outputs: Vec<weir_checkpoints::OutputPart>) -> Manifest {
     Manifest {
-        format: FORMAT_VERSION,
-        job: "tracing".to_owned(),
         sequence: Sequence(epoch),
-        previous: None,
-        origin: None,
-        attempt: Attempt(1),
-        owner: "test".to_owned(),
-        workers: 1,
         epoch: Epoch(epoch),
         written_ms: DAY_MS + epoch as i64,
-        settings: BTreeMap::new(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
-        partitions: BTreeMap::new(),
-        state: Vec::new(),
         outputs,
+        ..Manifest::first("tracing")
     }
 }
 

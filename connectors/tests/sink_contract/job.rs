@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use weir_checkpoints::{
-    Attempt, Epoch, FORMAT_VERSION, Manifest, Names, Offset, OutputPart, PartitionId, Sequence, WorkerIndex,
-};
+use weir_checkpoints::{Attempt, Epoch, Manifest, Names, Offset, OutputPart, PartitionId, Sequence, WorkerIndex};
 use weir_dataflow::{Carried, Committer, Cut, RowKind, Sink, SinkError, SinkFactory, WorkerContext};
 
 use crate::contract::Subject;
@@ -286,22 +284,11 @@ fn store(subject: &Subject, manifest: &Manifest) {
 /// A manifest with nothing in it that sinks do not look at.
 pub(crate) fn manifest(epoch: u64, attempt: u64, outputs: Vec<OutputPart>) -> Manifest {
     Manifest {
-        format: FORMAT_VERSION,
-        job: "contract".to_owned(),
         sequence: Sequence(epoch),
-        previous: None,
-        origin: None,
         attempt: Attempt(attempt),
-        owner: "test".to_owned(),
-        workers: 1,
         epoch: Epoch(epoch),
         written_ms: 1_736_952_000_000 + epoch as i64,
-        settings: BTreeMap::new(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
-        partitions: BTreeMap::new(),
-        state: Vec::new(),
         outputs,
+        ..Manifest::first("contract")
     }
 }

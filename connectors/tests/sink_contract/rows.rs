@@ -79,6 +79,12 @@ impl OwnedRow {
         }
     }
 
+    /// A click with a text of so many bytes, which hardly takes room in a file.
+    #[allow(dead_code, reason = "of another test")]
+    pub(crate) fn with_text(self, bytes: usize) -> Self {
+        Self { extra: Some(format!("{{\"text\":\"{}\"}}", "x".repeat(bytes))), ..self }
+    }
+
     /// The row, borrowed.
     pub(crate) fn as_row(&self) -> Row<'_> {
         match self.kind {

@@ -7,11 +7,10 @@
 //! - What is understood of a version is written again as the same.
 //! - Readers and the writer take a log or refuse it; a commit to one that the writer takes is there once, also when it is made again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_checkpoints::{Attempt, Epoch, FORMAT_VERSION, Manifest, OutputPart, Sequence, Store};
+use weir_checkpoints::{Epoch, Manifest, OutputPart, Sequence, Store};
 use weir_dataflow::{SinkFactory, Window, WindowQuery};
 
 use crate::delta::{AdTrace, ClicksOf, ClicksTable, DeltaConfig, DeltaReader, DeltaReaderLimits, DeltaSink};
@@ -102,23 +101,11 @@ fn manifest() -> Manifest {
     let name = "clicks_agg/window=1m/date=2025-01-15/part-9-1-0-0.zstd.parquet".to_owned();
     let details = serde_json::json!({ "partition": { "window": "1m", "date": "2025-01-15" }, "stats": "{}" });
     Manifest {
-        format: FORMAT_VERSION,
-        job: "fuzzed".to_owned(),
         sequence: Sequence(9),
-        previous: None,
-        origin: None,
-        attempt: Attempt(1),
-        owner: "fuzzed".to_owned(),
-        workers: 1,
         epoch: Epoch(9),
         written_ms: 1_736_952_000_000,
-        settings: BTreeMap::new(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
-        partitions: BTreeMap::new(),
-        state: Vec::new(),
         outputs: vec![OutputPart { sink: "clicks_agg".to_owned(), name, rows: 1, size_bytes: 4, details }],
+        ..Manifest::first("fuzzed")
     }
 }
 

@@ -6,12 +6,11 @@
 //!
 //! - What is understood can be handed out, and written into a file as if it had just come in.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_checkpoints::{
-    Attempt, Epoch, FORMAT_VERSION, GroupRange, GroupSet, Manifest, Offset, PartWriter, PartitionId, Sequence,
-    StatePart, Store, WorkerIndex,
+    Attempt, Epoch, GroupRange, GroupSet, Manifest, Offset, PartWriter, PartitionId, Sequence, StatePart, Store,
+    WorkerIndex,
 };
 use weir_dataflow::{
     Carried, Click, ClickRow, Cut, LateReason, Row, Sink, SinkFactory, Window, WindowRow, WorkerContext, carried_kind,
@@ -65,21 +64,9 @@ fn manifest(table: Table, store: &dyn Store, carried: Vec<u8>) -> Manifest {
     let size_bytes = bytes.len() as u64;
     store.put(PART, bytes).expect("memory takes it");
     Manifest {
-        format: FORMAT_VERSION,
-        job: "fuzzed".to_owned(),
         sequence: Sequence(1),
-        previous: None,
-        origin: None,
-        attempt: Attempt(1),
-        owner: "fuzzed".to_owned(),
-        workers: 1,
         epoch: Epoch(1),
         written_ms: 1_736_952_000_000,
-        settings: BTreeMap::new(),
-        watermark_ms: None,
-        closed_until_ms: None,
-        ended: false,
-        partitions: BTreeMap::new(),
         state: vec![StatePart {
             name: PART.to_owned(),
             kind: carried_kind(table.name()),
@@ -90,7 +77,7 @@ fn manifest(table: Table, store: &dyn Store, carried: Vec<u8>) -> Manifest {
             groups: GroupSet::of(GroupRange::ALL),
             expires_ms: None,
         }],
-        outputs: Vec::new(),
+        ..Manifest::first("fuzzed")
     }
 }
 

@@ -143,7 +143,8 @@ impl DeltaTable {
             self.added.insert(path.clone(), file.clone());
         }
         if !is_later {
-            self.ever.insert(path.clone(), file.clone());
+            // What a file was made of is asked only of those that are there.
+            self.ever.insert(path.clone(), DataFile { lineage: None, ..file.clone() });
             self.files.insert(path, file);
         }
         Ok(())

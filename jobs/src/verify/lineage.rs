@@ -38,12 +38,17 @@ pub(super) struct Source {
 impl Lineage {
     /// The last epoch among its sources, by their names.
     pub(super) fn last_epoch(&self) -> Option<u64> {
-        let epoch = |source: &Source| {
-            let (_, file) = source.path.rsplit_once('/')?;
-            file.strip_prefix("part-")?.split('-').next()?.parse().ok()
-        };
-        self.sources.iter().filter_map(epoch).max()
+        self.sources.iter().filter_map(|source| epoch_in(&source.path)).max()
     }
+}
+
+/// The epoch in the name that a job has given a file, which has four numbers; other engines' names have other things behind the
+/// first one.
+fn epoch_in(path: &str) -> Option<u64> {
+    let (_, file) = path.rsplit_once('/')?;
+    let (name, _) = file.strip_prefix("part-")?.split_once('.')?;
+    let numbers: Option<Vec<u64>> = name.split('-').map(|number| number.parse().ok()).collect();
+    numbers.filter(|numbers| numbers.len() == 4)?.first().copied()
 }
 
 /// Checks the compacted files of tables.
@@ -148,5 +153,18 @@ impl<'a> Lineages<'a> {
         self.sound.check(told.is_none_or(|told| *told == sums), || {
             format!("{}/{path}: {file}, its sources have by partition {sums:?}", table.name)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::epoch_in;
+
+    #[test]
+    fn names_of_other_engines_have_no_epoch() {
+        let check = |path: &str, expected: Option<u64>| assert_eq!(epoch_in(path), expected, "{path}");
+        check("date=2025-01-15/hour=3/part-00000000000000000017-2-0-5.zstd.parquet", Some(17));
+        check("date=2025-01-15/part-00001-5f9c1e0a-3b1d-4d53-9c3e-1f0e8d3b8f51-c000.zstd.parquet", None);
+        check("date=2025-01-15/compact-00000000000000000017-0f.zstd.parquet", None);
     }
 }

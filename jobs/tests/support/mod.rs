@@ -192,6 +192,26 @@ impl TestJob {
         wait_for(running, what, || self.newest().filter(&reached))
     }
 
+    /// Another attempt takes the job over while clicks come, and reads to their end; the first one stops.
+    pub fn race(&self, generate: impl FnOnce() + Send) {
+        std::thread::scope(|scope| {
+            let generating = scope.spawn(generate);
+            let mut first = self.start(2);
+            self.wait_for(&mut first, "read something", |manifest| manifest.totals().read > 0);
+            let mut second = self.start(1);
+            assert_eq!(first.wait(), Some(1), "{}", first.log());
+            assert!(first.log().contains("took over the job"), "{}", first.log());
+            generating.join().unwrap();
+            let records = self.records();
+            self.wait_for(&mut second, "read to the end", |manifest| manifest.totals().read == records);
+            second.terminate();
+        });
+        self.verify();
+        let attempts: Vec<u64> = self.manifests().iter().map(|manifest| manifest.attempt.0).collect();
+        assert!(attempts.is_sorted(), "attempts take turns: {attempts:?}");
+        assert_eq!(attempts.last(), Some(&2));
+    }
+
     /// Runs `weir verify` against the oracle and expects no difference.
     pub fn verify(&self) {
         let output = weir().arg("verify").arg(self.job_file()).arg("--oracle").arg(self.oracle()).output().unwrap();

@@ -7,14 +7,16 @@ use weir_dataflow::SinkError;
 use super::{Compacted, Compactor};
 use crate::delta::actions::{Action, Add, Remove};
 use crate::delta::commit::{checkpoint_if_due, commit_info};
-use crate::delta::live::LiveTable;
+use crate::delta::lineage::Lineage;
+use crate::delta::live::{LiveFile, LiveTable};
 
 /// What became of a compacted file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompactOutcome {
     /// It is in the table, and its sources are no more.
     Committed,
-    /// A source had been taken out by somebody else: the table has its rows from there, and this file is removed again.
+    /// A source had been taken out by somebody else: the table has its rows from there. This file is removed again, unless
+    /// a write was tried that might have shown it for a moment.
     Dropped,
 }
 
@@ -25,27 +27,31 @@ impl Compactor {
     pub fn commit(&mut self, compacted: &Compacted) -> Result<CompactOutcome, SinkError> {
         let (table, target_bytes) = (compacted.table.name(), self.settings.target_bytes);
         let (store, live, clock) = (&self.store, &mut self.live, &self.clock);
-        let mut outcome = CompactOutcome::Committed;
+        let (mut outcome, mut tried) = (CompactOutcome::Committed, false);
         self.log.append(|_| {
             live.follow(store.as_ref(), table)?;
-            if live.file(&compacted.add.path).is_some() {
+            if is_shown(live, &compacted.add.path) {
                 return Ok(None);
             }
             if !compacted.sources.iter().all(|source| is_as_it_was(live, &source.add)) {
                 outcome = CompactOutcome::Dropped;
                 return Ok(None);
             }
+            tried = true;
             Ok(Some(actions(compacted, clock(), target_bytes)))
         })?;
-        if outcome == CompactOutcome::Dropped {
-            self.discard(compacted);
-            return Ok(outcome);
+        match outcome {
+            CompactOutcome::Dropped if !tried => self.discard(compacted),
+            CompactOutcome::Dropped => {}
+            CompactOutcome::Committed => {
+                self.decoded.insert(compacted.add.path.clone(), compacted.decoded_bytes);
+                checkpoint_if_due(&mut self.log);
+            }
         }
-        checkpoint_if_due(&mut self.log);
         Ok(outcome)
     }
 
-    /// Removes a file that never was in the table, and never will be: a version of its own would have found another in its place.
+    /// Removes a file that no version has ever named.
     fn discard(&self, compacted: &Compacted) {
         let name = format!("{}/{}", compacted.table.name(), compacted.add.path);
         FaultPoint::GarbageDeleting.pass();
@@ -53,6 +59,12 @@ impl Compactor {
             tracing::debug!(name, "a file that nobody sees stays: {error}");
         }
     }
+}
+
+/// Whether a file is in the table, or has been, and a compacted file has its rows by now.
+fn is_shown(live: &LiveTable, path: &str) -> bool {
+    let has_its_rows = |lineage: Lineage| lineage.through.iter().any(|through| through == path);
+    live.file(path).is_some() || live.files().filter_map(LiveFile::lineage).any(has_its_rows)
 }
 
 /// Whether a source is in the table, and what was read.

@@ -22,8 +22,8 @@ const BATCH_ROWS: usize = 2 * 1024;
 pub(super) enum Taken {
     /// Its rows are there.
     Rows,
-    /// They are too many for the memory, together with those before.
-    NoRoom,
+    /// They are too many for the memory, together with those before: they take so many bytes or more.
+    NoRoom(usize),
     /// They came from another topic than those before, which a file names once.
     OtherTopic,
 }
@@ -33,7 +33,8 @@ pub(super) struct Gathered<'a, C> {
     table: Table,
     columns: &'a [Column],
     room_bytes: usize,
-    bytes: usize,
+    /// What they take in memory.
+    pub(super) bytes: usize,
     pub(super) chunks: Vec<Arc<C>>,
     pub(super) rows: u64,
     /// How many of them each source had.
@@ -95,7 +96,7 @@ impl<'a, C: Chunk> Gathered<'a, C> {
                 Ok(())
             })?;
             if self.bytes + bytes + open.bytes() > self.room_bytes {
-                return Ok(Taken::NoRoom);
+                return Ok(Taken::NoRoom(bytes + open.bytes()));
             }
         }
         if file.rows().is_some_and(|told| told != rows) {

@@ -38,6 +38,8 @@ pub use self::plan::Merge;
 pub use self::replaced::Deleted;
 pub use self::write::{Compacted, Written};
 
+use plan::Decoded;
+
 use super::commit::{column_names, missing_columns};
 use super::lineage::Lineage;
 use super::live::LiveTable;
@@ -58,6 +60,16 @@ pub struct CompactSettings {
     pub dates: Option<(NaiveDate, NaiveDate)>,
 }
 
+/// Rows in memory take this many times the target at most. Clicks are five times as large as in a file.
+const ROOM_OF_TARGET: u64 = 6;
+
+impl CompactSettings {
+    /// What the rows of a merge may take in memory.
+    fn room_bytes(&self) -> usize {
+        usize::try_from(self.target_bytes.saturating_mul(ROOM_OF_TARGET)).unwrap_or(usize::MAX)
+    }
+}
+
 /// Compacts one table. Its steps are separate, so that others' versions may come between any of them.
 pub struct Compactor {
     table: Table,
@@ -66,6 +78,8 @@ pub struct Compactor {
     clock: Clock,
     log: Log,
     live: LiveTable,
+    /// So that files which do not fit together are not read again and again to find that out.
+    decoded: Decoded,
 }
 
 /// A table in figures.
@@ -87,7 +101,7 @@ impl Compactor {
         }
         let live = LiveTable::read(store.as_ref(), table.name(), None)?;
         let clock: Clock = Arc::new(wall_clock_ms);
-        Ok(Some(Self { table, store, settings, clock, log, live }))
+        Ok(Some(Self { table, store, settings, clock, log, live, decoded: Decoded::new() }))
     }
 
     /// Takes partitions as settled that end by then.
@@ -104,6 +118,14 @@ impl Compactor {
         })
     }
 
+    /// How many files were read that stay small, because no two of their size fit into the memory of a merge.
+    #[must_use]
+    pub fn too_large_in_memory(&self) -> u64 {
+        let is_large = |decoded: &usize| *decoded > self.settings.room_bytes() / 2;
+        let files = self.live.files().filter(|file| plan::is_small(file, &self.settings));
+        files.filter(|file| self.decoded.get(&file.add.path).is_some_and(is_large)).count() as u64
+    }
+
     /// Reads what is new in the log. After an error the compactor is to be opened anew.
     pub fn follow(&mut self) -> Result<(), SinkError> {
         // Columns may have come, too.
@@ -111,10 +133,17 @@ impl Compactor {
         self.live.follow(self.store.as_ref(), self.table.name())
     }
 
-    /// What there is to be done, as the log stands now. After an error the compactor is to be opened anew.
+    /// What there is to be done, as the log stands now. Fails where the table as a whole cannot be compacted. After an error the
+    /// compactor is to be opened anew.
     pub fn plan(&mut self) -> Result<Vec<Merge>, SinkError> {
         self.follow()?;
-        Ok(plan::merges(self.table, &self.live, &self.settings))
+        let live = &self.live;
+        self.decoded.retain(|path, _| live.file(path).is_some());
+        let merges = plan::merges(self.table, live, &self.settings, &self.decoded);
+        if !merges.is_empty() {
+            self.columns()?;
+        }
+        Ok(merges)
     }
 
     /// The columns of a file. Fails where the table has some that would be lost, or lacks some.

@@ -1,6 +1,6 @@
 //! Which files are merged: a pure function of the table's files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDate;
 
@@ -40,32 +40,38 @@ impl Merge {
     }
 }
 
+/// What the rows of files that were read before take in memory, by the files' paths; at least, where there was no room for them.
+pub(super) type Decoded = HashMap<String, usize>;
+
 /// In the order of partitions.
-pub(super) fn merges(table: Table, live: &LiveTable, settings: &CompactSettings) -> Vec<Merge> {
+pub(super) fn merges(table: Table, live: &LiveTable, settings: &CompactSettings, decoded: &Decoded) -> Vec<Merge> {
     let mut partitions: BTreeMap<_, Vec<&LiveFile>> = BTreeMap::new();
     for file in live.files().filter(|file| is_small(file, settings)) {
         partitions.entry(&file.add.partition_values).or_default().push(file);
     }
     partitions.retain(|_, files| files.first().is_some_and(|file| is_due(table, file, settings)));
     let merges = partitions.into_values().filter(|files| files.len() >= settings.min_files.max(2));
-    merges.flat_map(|files| within(files, settings.target_bytes)).collect()
+    merges.flat_map(|files| within(files, settings, decoded)).collect()
 }
 
-fn is_small(file: &LiveFile, settings: &CompactSettings) -> bool {
+pub(super) fn is_small(file: &LiveFile, settings: &CompactSettings) -> bool {
     file.size_bytes < settings.target_bytes / 2
 }
 
-/// Groups of neighbours, none larger than the target.
-fn within(mut files: Vec<&LiveFile>, target_bytes: u64) -> Vec<Merge> {
+/// Groups of neighbours, none larger than the target, nor in memory, as far as that is known, than the room for it.
+fn within(mut files: Vec<&LiveFile>, settings: &CompactSettings, decoded: &Decoded) -> Vec<Merge> {
     files.sort_by_cached_key(|file| (first_epoch(file), file.add.path.clone()));
     let mut merges: Vec<Merge> = Vec::new();
-    let mut room = 0;
+    let (mut bytes, mut in_memory) = (0, 0);
     for file in files {
-        if file.size_bytes > room {
+        let of_file = decoded.get(&file.add.path).copied().unwrap_or_default();
+        let fits = bytes + file.size_bytes <= settings.target_bytes && in_memory + of_file <= settings.room_bytes();
+        if merges.is_empty() || !fits {
             merges.push(Merge { files: Vec::new() });
-            room = target_bytes;
+            (bytes, in_memory) = (0, 0);
         }
-        room -= file.size_bytes;
+        bytes += file.size_bytes;
+        in_memory += of_file;
         if let Some(merge) = merges.last_mut() {
             merge.files.push(file.clone());
         }
@@ -85,8 +91,14 @@ fn first_epoch(file: &LiveFile) -> u64 {
 
 /// Whether a file's partition is to be compacted. One whose values are not understood is not.
 fn is_due(table: Table, file: &LiveFile, settings: &CompactSettings) -> bool {
-    let Some((date, end_ms)) = partition_of(table, file) else { return false };
-    end_ms <= settings.settled_until_ms && settings.dates.is_none_or(|(first, last)| first <= date && date <= last)
+    let end_ms = partition_of(table, file).map(|(_, end_ms)| end_ms);
+    end_ms.is_some_and(|end_ms| end_ms <= settings.settled_until_ms) && is_asked_for(table, file, settings)
+}
+
+/// Whether a file is of one of the days that are asked for.
+pub(super) fn is_asked_for(table: Table, file: &LiveFile, settings: &CompactSettings) -> bool {
+    let Some((first, last)) = settings.dates else { return true };
+    partition_of(table, file).is_some_and(|(date, _)| first <= date && date <= last)
 }
 
 /// The day of a file's partition, and when the partition's time ends.

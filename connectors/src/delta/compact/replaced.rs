@@ -6,7 +6,9 @@ use weir_checkpoints::{FaultPoint, Manifest};
 use weir_dataflow::SinkError;
 
 use super::Compactor;
+use super::plan::is_asked_for;
 use crate::delta::failed;
+use crate::delta::live::LiveFile;
 use crate::delta::read::plain_path;
 
 /// What was removed.
@@ -19,7 +21,8 @@ pub struct Deleted {
 }
 
 impl Compactor {
-    /// Removes files that compaction has taken out of the table before `before_ms`, and that were written before it. Which these are
+    /// Removes files that compaction has taken out of the table before `before_ms`, and that were written before it, of the days that
+    /// are asked for. Which these are
     /// say the compacted files that are in the table: what nobody has replaced is not looked at, nor files that were
     /// written and never committed, nor those that the newest manifest lists and the log does not have yet. With `dry` they are counted, and stay. After an error the compactor is to be opened anew.
     pub fn delete_replaced(
@@ -59,7 +62,9 @@ impl Compactor {
     /// The names of the files that were replaced before, without those that are in the table all the same.
     fn replaced_before(&self, before_ms: i64) -> BTreeSet<String> {
         let mut replaced = BTreeSet::new();
-        for file in self.live.files().filter(|file| file.add.modification_time < before_ms) {
+        let is_old = |file: &&LiveFile| file.add.modification_time < before_ms;
+        let is_wanted = |file: &&LiveFile| is_asked_for(self.table, file, &self.settings);
+        for file in self.live.files().filter(is_old).filter(is_wanted) {
             for path in file.lineage().iter().flat_map(|lineage| lineage.replaced()) {
                 if let Ok(plain) = plain_path(path) {
                     replaced.insert(format!("{}/{plain}", self.table.name()));

@@ -18,9 +18,6 @@ use crate::delta::table::Column;
 use crate::delta::windows::WindowChunk;
 use crate::delta::{Table, failed, refused};
 
-/// Rows in memory take this many times the target at most. Clicks are five times as large as in a file.
-const ROOM_OF_TARGET: u64 = 6;
-
 /// A file that may replace its sources, and that nobody sees yet.
 #[derive(Debug)]
 pub struct Compacted {
@@ -29,6 +26,8 @@ pub struct Compacted {
     /// As the log will name it, but for the time.
     pub(super) add: Add,
     rows: u64,
+    /// What its rows take in memory.
+    pub(super) decoded_bytes: usize,
 }
 
 /// What came of a merge.
@@ -38,6 +37,18 @@ pub struct Written {
     pub compacted: Option<Compacted>,
     /// What did not go into it: its rows would have taken too much memory, or are of another topic.
     pub rest: Option<Merge>,
+    /// Sources that were left out because something is wrong with them.
+    pub wrong: Vec<SinkError>,
+}
+
+/// What there is of a source.
+enum Read {
+    /// The whole file.
+    Bytes(Vec<u8>),
+    /// Nothing, and the table lists it.
+    Missing,
+    /// Nothing: it is no longer in the table.
+    Replaced,
 }
 
 impl Compacted {
@@ -78,41 +89,49 @@ impl Compactor {
     }
 
     fn write_chunks<C: Chunk>(&mut self, merge: Merge, columns: &[Column]) -> Result<Written, SinkError> {
-        let room = usize::try_from(self.settings.target_bytes.saturating_mul(ROOM_OF_TARGET)).unwrap_or(usize::MAX);
-        let mut gathered = Gathered::<C>::new(self.table, columns, room);
-        let (mut sources, mut waiting) = (Vec::new(), VecDeque::from(merge.files));
+        let mut gathered = Gathered::<C>::new(self.table, columns, self.settings.room_bytes());
+        let (mut sources, mut wrong, mut waiting) = (Vec::new(), Vec::new(), VecDeque::from(merge.files));
         while let Some(file) = waiting.pop_front() {
-            let Some(bytes) = self.read(&file)? else { return Ok(Written::default()) };
-            match gathered.take(bytes, &file).map_err(|reason| self.wrong(&file, reason))? {
-                Taken::Rows => sources.push(file),
-                // It is as large as a file should be.
-                Taken::NoRoom if sources.is_empty() => {}
-                Taken::NoRoom | Taken::OtherTopic => {
+            let before = gathered.bytes;
+            let taken = match self.read(&file)? {
+                Read::Bytes(bytes) => gathered.take(bytes, &file),
+                Read::Missing => Err("it is missing; bring it back from a copy".to_owned()),
+                Read::Replaced => return Ok(Written { wrong, ..Written::default() }),
+            };
+            match taken {
+                Ok(Taken::Rows) => {
+                    self.decoded.insert(file.add.path.clone(), gathered.bytes - before);
+                    sources.push(file);
+                }
+                Ok(Taken::NoRoom(bytes)) => {
+                    self.decoded.insert(file.add.path.clone(), bytes);
+                    // Where it is the first, it is as large as a file should be.
+                    if !sources.is_empty() {
+                        waiting.push_front(file);
+                        break;
+                    }
+                }
+                Ok(Taken::OtherTopic) => {
                     waiting.push_front(file);
                     break;
                 }
+                // Nothing of it was taken: the others go without it.
+                Err(reason) => wrong.push(self.wrong(&file, reason)),
             }
         }
         let rest = Merge { files: waiting.into() };
         let rest = Some(rest).filter(|rest| rest.files.len() > 1);
-        if sources.len() < 2 {
-            return Ok(Written { compacted: None, rest });
-        }
-        let compacted = self.store_rows(gathered, sources)?;
-        Ok(Written { compacted: Some(compacted), rest })
+        let compacted = if sources.len() < 2 { None } else { Some(self.store_rows(gathered, sources)?) };
+        Ok(Written { compacted, rest, wrong })
     }
 
-    /// A source, whole; none if it is no longer in the table.
-    fn read(&mut self, file: &LiveFile) -> Result<Option<Vec<u8>>, SinkError> {
+    fn read(&mut self, file: &LiveFile) -> Result<Read, SinkError> {
         let read = self.store.get(&file.name);
         if let Some(bytes) = read.map_err(|error| failed(self.table.name(), "read a data file", error))? {
-            return Ok(Some(bytes));
+            return Ok(Read::Bytes(bytes));
         }
         self.follow()?;
-        if is_as_it_was(&self.live, &file.add) {
-            return Err(self.wrong(file, "it is missing; bring it back from a copy".to_owned()));
-        }
-        Ok(None)
+        Ok(if is_as_it_was(&self.live, &file.add) { Read::Missing } else { Read::Replaced })
     }
 
     fn store_rows<C: Chunk>(&self, gathered: Gathered<'_, C>, sources: Vec<LiveFile>) -> Result<Compacted, SinkError> {
@@ -136,6 +155,7 @@ impl Compactor {
         if let Some(offsets) = &gathered.offsets {
             entries.push(("weir.offsets", serde_json::to_string(offsets).map_err(|error| failed(error.to_string()))?));
         }
+        let decoded_bytes = gathered.bytes;
         // The rows are in the file; they need not wait for the store.
         drop(gathered);
         let name = format!("{table}/{path}");
@@ -145,7 +165,7 @@ impl Compactor {
         if sources.iter().any(|source| source.add.partition_values != add.partition_values) {
             return Err(refused(table, misplaced(&sources)));
         }
-        Ok(Compacted { table: self.table, sources, add, rows })
+        Ok(Compacted { table: self.table, sources, add, rows, decoded_bytes })
     }
 
     /// A path that nobody else will ever use.

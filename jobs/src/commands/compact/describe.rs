@@ -23,6 +23,13 @@ pub(super) fn describe(report: &CompactReport) -> String {
     ));
     text.push('\n');
     for table in &report.tables {
+        if table.too_large_in_memory > 0 {
+            let (files, name) = (grouped(table.too_large_in_memory), table.table);
+            text.push_str(&format!(
+                "\n{name}: {files} small files stay, the rows of two take more than six times --target in memory; \
+                 a larger one may have them\n"
+            ));
+        }
         for failed in &table.failed {
             text.push_str(&format!("\nnot compacted: {failed}\n"));
         }

@@ -65,6 +65,8 @@ pub(super) struct TableReport {
     pub(super) rows: u64,
     /// Merges that were given up because somebody else had taken a file out meanwhile.
     pub(super) dropped: u64,
+    /// Files that stay small, because the rows of two of them take more memory than a merge may.
+    pub(super) too_large_in_memory: u64,
     /// Replaced files that were deleted, or would be.
     pub(super) deleted_files: u64,
     pub(super) deleted_bytes: u64,
@@ -176,6 +178,7 @@ impl Passes {
                 }
                 Err(error) => return Err(error),
             };
+            written.wrong.iter().for_each(|error| report.fails(error));
             let left = written.rest.as_ref().map_or(0, Merge::bytes);
             merges.extend(written.rest);
             if let Some(compacted) = written.compacted {
@@ -195,6 +198,7 @@ impl Passes {
         compactor.follow()?;
         let after = compactor.size();
         (report.files_after, report.bytes_after) = (after.files, after.bytes);
+        report.too_large_in_memory = compactor.too_large_in_memory();
         Ok(())
     }
 

@@ -12,9 +12,7 @@ use arrow_array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMic
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use serde_json::json;
-use weir_checkpoints::{
-    Attempt, Epoch, FORMAT_VERSION, Offset, OutputPart, PartitionCut, PartitionId, Position, Sequence, Settings, Totals,
-};
+use weir_checkpoints::{Epoch, Offset, OutputPart, PartitionCut, PartitionId, Position, Sequence, Totals};
 
 use super::*;
 use crate::generate::{ExpectedWindow, OverHttp, PartitionBy, Shares, StreamOptions, Target, generate};
@@ -162,23 +160,13 @@ fn manifest(sequence: u64, epoch: u64, totals: Totals, end_ms: Option<i64>) -> M
         totals,
     };
     Manifest {
-        format: FORMAT_VERSION,
-        job: "clicks".to_owned(),
         sequence: Sequence(sequence),
-        previous: None,
-        origin: None,
-        attempt: Attempt(1),
-        owner: "test".to_owned(),
-        workers: 1,
         epoch: Epoch(epoch),
-        written_ms: 0,
-        settings: Settings::new(),
         watermark_ms: end_ms,
         closed_until_ms: end_ms,
         ended: end_ms.is_some(),
         partitions: [(PartitionId(0), cut)].into(),
-        state: Vec::new(),
-        outputs: Vec::new(),
+        ..Manifest::first("clicks")
     }
 }
 
