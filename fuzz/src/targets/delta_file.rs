@@ -73,7 +73,8 @@ fn check_windows(store: &Arc<dyn Store>) {
             found.iter().all(|row| *row.ad_id == *AD && row.start_ms < of_one.end_ms),
             "a row that nobody asked for"
         );
-        assert!(found.iter().all(|row| every.contains(row)), "a row of one ad is not among those of all");
+        let alone = found.iter().find(|row| !every.contains(row));
+        assert!(alone.is_none(), "a row of one ad is not among those of all: {alone:?} {every:?}");
     }
 }
 

@@ -141,7 +141,8 @@ fn zigzag(values: &mut &[u8]) -> Option<i64> {
     Some((number >> 1) as i64 ^ -((number & 1) as i64))
 }
 
-fn varint(values: &mut &[u8]) -> Option<u64> {
+/// The next number, in groups of seven bits.
+pub(super) fn varint(values: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let byte = *take(values, 1)?.first()?;
@@ -153,7 +154,8 @@ fn varint(values: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn take<'a>(values: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
+/// The next bytes.
+pub(super) fn take<'a>(values: &mut &'a [u8], bytes: usize) -> Option<&'a [u8]> {
     let (taken, rest) = values.split_at_checked(bytes)?;
     *values = rest;
     Some(taken)

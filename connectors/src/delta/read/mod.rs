@@ -34,6 +34,7 @@ mod figures;
 mod file_index;
 mod follow;
 mod helpers;
+mod levels;
 mod limits;
 mod page_header;
 mod pages;

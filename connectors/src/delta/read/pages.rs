@@ -18,6 +18,7 @@ use parquet::file::reader::ChunkReader;
 use super::codec::decompress;
 use super::deltas::{count_numbers, plain_texts};
 use super::file_index::ChunkIndex;
+use super::levels::values_of;
 use super::page_header::{PageHeader, PageKind};
 use super::ranges::Parts;
 
@@ -75,6 +76,13 @@ impl Pages {
         self.parts.get_bytes(range.start, (range.end - range.start) as usize).map(Some)
     }
 
+    /// How many rows the next page has by the file's index, if that has data.
+    fn rows_of_next(&self) -> Option<usize> {
+        let Places::Known { dictionary: None, pages, rows } = &self.places else { return None };
+        let end = pages.get(1).map_or(*rows, |next| next.first_row_index as usize);
+        Some(end - pages.front()?.first_row_index as usize)
+    }
+
     /// The next page's header and, still compressed, contents.
     fn next_page(&self) -> Result<Option<(PageHeader, Bytes, usize)>, ParquetError> {
         let Some(bytes) = self.next_bytes()? else { return Ok(None) };
@@ -110,15 +118,20 @@ impl Pages {
             self.has_dictionary = true;
             return Ok(Page::DictionaryPage { buf, num_values, encoding, is_sorted: false });
         }
-        let levels = header.level_encoding.unwrap_or(Encoding::RLE);
-        let values = if self.nullable { behind_levels(&buf, levels) } else { Some(buf.as_ref()) };
-        let levels_bytes = buf.len() - values.ok_or_else(damaged)?.len();
-        let (buf, encoding) = self.checked(buf, levels_bytes, num_values, encoding)?;
+        let level_encoding = header.level_encoding.unwrap_or(Encoding::RLE);
+        let (levels, values) = if self.nullable {
+            split_levels(&buf).filter(|_| level_encoding == Encoding::RLE).ok_or_else(damaged)?
+        } else {
+            (&[][..], buf.as_ref())
+        };
+        let count = self.value_count(levels, num_values)?;
+        let head = buf.len() - values.len();
+        let (buf, encoding) = self.checked(buf, head, count, encoding)?;
         Ok(Page::DataPage {
             buf,
             num_values,
             encoding,
-            def_level_encoding: levels,
+            def_level_encoding: level_encoding,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         })
@@ -127,15 +140,19 @@ impl Pages {
     /// Pages of the second version have their levels in front, never compressed.
     fn decode_v2(&self, header: &PageHeader, encoding: Encoding, body: &Bytes) -> Result<Page, ParquetError> {
         let [def_levels_byte_len, rep_levels_byte_len] = header.level_bytes;
-        let levels = def_levels_byte_len as usize + rep_levels_byte_len as usize;
-        let size = header.uncompressed_bytes.checked_sub(levels).filter(|_| levels <= body.len());
+        let head = def_levels_byte_len as usize + rep_levels_byte_len as usize;
+        let size = header.uncompressed_bytes.checked_sub(head).filter(|_| head <= body.len());
         let size = size.ok_or_else(damaged)?;
-        let values = body.slice(levels..);
+        let values = body.slice(head..);
         let codec = if header.is_stored || size == 0 { CompressionCodec::UNCOMPRESSED } else { self.codec };
         let values = decompress(codec, values, size)?;
-        let count = header.values.checked_sub(header.nulls).ok_or_else(damaged)?;
-        let buf = [body.get(..levels).unwrap_or_default(), &values].concat().into();
-        let (buf, encoding) = self.checked(buf, levels, count, encoding)?;
+        let count =
+            self.value_count(body.get(rep_levels_byte_len as usize..head).unwrap_or_default(), header.values)?;
+        if header.values.checked_sub(header.nulls) != Some(count) {
+            return Err(damaged());
+        }
+        let buf = [body.get(..head).unwrap_or_default(), &values].concat().into();
+        let (buf, encoding) = self.checked(buf, head, count, encoding)?;
         Ok(Page::DataPageV2 {
             buf,
             num_values: header.values,
@@ -149,35 +166,39 @@ impl Pages {
         })
     }
 
+    /// How many values a page of so many rows has.
+    fn value_count(&self, levels: &[u8], rows: u32) -> Result<u32, ParquetError> {
+        if self.nullable { values_of(levels, rows).ok_or_else(damaged) } else { Ok(rows) }
+    }
+
     /// A page whose values the decoders can be trusted with; texts that are written as differences are taken apart here.
     fn checked(
         &self,
         page: Bytes,
-        levels: usize,
+        head: usize,
         count: u32,
         encoding: Encoding,
     ) -> Result<(Bytes, Encoding), ParquetError> {
-        let (head, values) = page.split_at_checked(levels).ok_or_else(damaged)?;
+        let (levels, values) = page.split_at_checked(head).ok_or_else(damaged)?;
         let (page, encoding) = match encoding {
             Encoding::DELTA_LENGTH_BYTE_ARRAY | Encoding::DELTA_BYTE_ARRAY => {
                 let values = plain_texts(self.kind, encoding, values, count as usize).ok_or_else(damaged)?;
-                (Bytes::from([head, &values].concat()), Encoding::PLAIN)
+                (Bytes::from([levels, &values].concat()), Encoding::PLAIN)
             }
             Encoding::DELTA_BINARY_PACKED => match count_numbers(self.kind, values, count as usize) {
                 // Asked for more, the decoder counts down from none.
-                Some(0) => (page.slice(..levels), Encoding::PLAIN),
+                Some(0) => (page.slice(..head), Encoding::PLAIN),
                 Some(_) => (page, encoding),
                 None => return Err(damaged()),
             },
             _ => (page, encoding),
         };
-        let values = page.get(levels..).unwrap_or_default();
+        let values = page.get(head..).unwrap_or_default();
         if self.values_fit(values, count, encoding) { Ok((page, encoding)) } else { Err(damaged()) }
     }
 
     fn values_fit(&self, values: &[u8], count: u32, encoding: Encoding) -> bool {
         match encoding {
-            Encoding::PLAIN if self.nullable => texts_fit(self.kind, values),
             Encoding::PLAIN => plain_fits(self.kind, values, count),
             Encoding::PLAIN_DICTIONARY | Encoding::RLE_DICTIONARY => self.has_dictionary,
             // They were counted before.
@@ -203,16 +224,10 @@ fn plain_fits(kind: Type, values: &[u8], count: u32) -> bool {
     }
 }
 
-/// Of a page with nulls only the levels say how many values there are; then each that is there must be whole.
-fn texts_fit(kind: Type, values: &[u8]) -> bool {
-    let mut texts = PlainTexts(values);
-    kind != Type::BYTE_ARRAY || (texts.by_ref().count(), texts.0.is_empty()).1
-}
-
-/// What comes behind the levels of a page of the first version.
-fn behind_levels(page: &[u8], encoding: Encoding) -> Option<&[u8]> {
-    let (length, rest) = page.split_first_chunk::<4>().filter(|_| encoding == Encoding::RLE)?;
-    rest.get(u32::from_le_bytes(*length) as usize..)
+/// The levels and the values of a page of the first version.
+fn split_levels(page: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = page.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// Texts with their lengths in front, up to the first that is not whole.
@@ -241,7 +256,14 @@ impl Iterator for Pages {
 impl PageReader for Pages {
     fn get_next_page(&mut self) -> Result<Option<Page>, ParquetError> {
         while let Some((header, body, bytes)) = self.next_page()? {
+            let rows = self.rows_of_next();
             self.pass(bytes);
+            // Else the rows of pages that are not read would be others than the index says.
+            if rows.is_some_and(|rows| {
+                !matches!(header.kind, PageKind::Data | PageKind::DataV2) || rows != header.values as usize
+            }) {
+                return Err(damaged());
+            }
             if header.kind != PageKind::Other {
                 return self.decode(&header, body).map(Some);
             }
@@ -250,14 +272,10 @@ impl PageReader for Pages {
     }
 
     fn peek_next_page(&mut self) -> Result<Option<PageMetadata>, ParquetError> {
-        if let Places::Known { dictionary, pages, rows } = &self.places {
-            if dictionary.is_some() {
-                return Ok(Some(PageMetadata { num_rows: None, num_levels: None, is_dict: true }));
-            }
-            let Some(page) = pages.front() else { return Ok(None) };
-            let end = pages.get(1).map_or(*rows, |next| next.first_row_index as usize);
-            let num_rows = Some(end - page.first_row_index as usize);
-            return Ok(Some(PageMetadata { num_rows, num_levels: None, is_dict: false }));
+        if let Places::Known { dictionary, .. } = &self.places {
+            let (num_rows, is_dict) = (self.rows_of_next(), dictionary.is_some());
+            let known = PageMetadata { num_rows, num_levels: None, is_dict };
+            return Ok(Some(known).filter(|_| is_dict || num_rows.is_some()));
         }
         while let Some((header, _, bytes)) = self.next_page()? {
             if header.kind != PageKind::Other {
