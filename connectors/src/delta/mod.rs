@@ -62,8 +62,8 @@ pub use self::compact::{CompactOutcome, CompactSettings, Compacted, Compactor, D
 pub use self::day::{DayArchive, DayRange, Excluded};
 pub use self::held_back::{held_back, held_back_clicks};
 pub use self::read::{
-    AdTrace, ClickCopy, ClicksOf, ClicksTable, DeltaReader, DeltaReaderLimits, LedgerOf, LedgerRow, ReadError,
-    ReadFigures, TableVersion, TraceError, TracedFile, TracedWindow, WindowsOf,
+    AdTrace, ClickBatch, ClickCopy, ClicksOf, ClicksTable, DeltaReader, DeltaReaderLimits, LedgerOf, LedgerRow,
+    ReadError, ReadFigures, TableVersion, TraceError, TracedFile, TracedWindow, WindowsOf,
 };
 pub use self::restoring::Restoring;
 pub use self::shown::not_shown;

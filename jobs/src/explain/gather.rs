@@ -6,13 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use weir_checkpoints::{Follower, Manifest};
 use weir_connectors::delta::{
-    AdTrace, ClicksOf, ClicksTable, LedgerOf, LedgerRow, WindowsOf, held_back, held_back_clicks,
+    AdTrace, ClickBatch, ClickCopy, ClicksOf, ClicksTable, LedgerOf, LedgerRow, WindowsOf, held_back, held_back_clicks,
 };
 use weir_dataflow::{UserSketch, WindowRow};
 
 use super::copies::Copies;
 use super::judge::{Code, Counted, Evidence, Verdict, judge};
 use super::late::Late;
+use super::records::Batch;
 use super::report::{Checkpoint, Explanation, State, TableCount, WindowFacts};
 use super::span::day_around;
 use super::{Question, Sources};
@@ -32,8 +33,11 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
     let state = state(span_ms, &closed_ms);
     let table = reading.table(&closed_ms)?;
     let late = reading.late(span_ms)?;
-    let copies = if sources.archive { Some(reading.archive(span_ms, &late, table.click_count)?) } else { None };
-    let late = late.report(question.limit);
+    let mut copies = if sources.archive { Some(reading.archive(span_ms, &late)?) } else { None };
+    if let Some(copies) = &mut copies {
+        reading.name(copies)?;
+    }
+    let late_clicks = late.report(question.limit);
     // Of a window that is open all clicks are told of; there is nothing to compare them with.
     let counted_ms = if state == State::Open { span_ms } else { &closed_ms };
     let counted = copies.as_ref().map(|copies| copies.counted_in(counted_ms));
@@ -42,7 +46,7 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
         table: closed_clicks(&table.rows, &closed_ms),
         held_back: table.held_back_clicks,
         archive: counted.map(|distinct| Counted { distinct, ..Counted::default() }),
-        not_on_time: late.reasons.values().sum(),
+        not_on_time: late_clicks.reasons.values().sum(),
     };
     let day = day_around(span_ms.start);
     let day = LedgerOf { ad_id: &question.ad_id, from_ms: day.start, until_ms: day.end };
@@ -58,11 +62,11 @@ pub(super) fn gather(sources: &Sources<'_>, question: &Question) -> Result<Expla
         checkpoint: checkpoint(&manifest),
         verdict: reading.verdict(evidence, &closed_ms)?,
         table,
-        archive: copies.as_ref().map(|copies| copies.report(question.limit)),
-        late,
+        archive: copies.as_ref().map(Copies::report),
+        late: late_clicks,
         corrections: trace.ledger(CORRECTIONS, &day)?.map(by_revision),
         billing: trace.ledger(BILLING, &day)?.map(by_revision).and_then(|mut rows| rows.pop()),
-        clicks: copies.filter(|_| question.clicks).map(Copies::list_of_clicks),
+        clicks: copies.filter(|_| question.clicks).map(|copies| copies.list_of_clicks()),
     })
 }
 
@@ -153,10 +157,22 @@ impl<'a> Reading<'a> {
         Ok(late)
     }
 
-    fn archive(&self, time_ms: &Range<i64>, late: &Late, expected: u64) -> Result<Copies<'a>> {
-        let mut copies = Copies::new(self.question, expected);
-        self.clicks(ClicksTable::Archive, time_ms, |copy| copies.add(&copy, late))?;
-        Ok(copies)
+    fn archive<'b>(&'b self, time_ms: &Range<i64>, late: &'b Late) -> Result<Copies<'b>> {
+        let begin = || Batch::new(self.question, late);
+        let (table, mut batches) = (ClicksTable::Archive, Vec::new());
+        let of = self.clicks_of(time_ms);
+        self.trace.clicks_in_batches(table, &of, Some(self.manifest), begin, |batch| batches.push(batch))?;
+        let mut held = begin();
+        self.held_back_clicks(table, time_ms, &mut |copy| held.add(copy))?;
+        held.end();
+        batches.push(held);
+        Ok(Copies::of(self.question, late, batches))
+    }
+
+    /// Reads the ids of clicks that are told of.
+    fn name(&self, copies: &mut Copies<'_>) -> Result<()> {
+        let Some(time_ms) = copies.told_of_ms() else { return Ok(()) };
+        copies.name(|take| self.clicks(ClicksTable::Archive, &time_ms, |copy| take(&copy)))
     }
 
     /// Judges; where nothing explains a difference, looks further for what does.
@@ -175,7 +191,8 @@ impl<'a> Reading<'a> {
     fn look_further(&self, counted: Counted, closed_ms: &Range<i64>, reach_ms: i64) -> Result<Counted> {
         let Range { start, end } = self.question.span.time_ms;
         let wide_ms = start.saturating_sub(reach_ms)..end.saturating_add(reach_ms);
-        let copies = self.archive(&wide_ms, &self.late(&wide_ms)?, counted.distinct)?;
+        let late = self.late(&wide_ms)?;
+        let copies = self.archive(&wide_ms, &late)?;
         Ok(Counted {
             elsewhere: counted.distinct.saturating_sub(copies.counted_in(closed_ms)),
             again: copies.counted_again_in(closed_ms, &self.sources.time),
@@ -196,18 +213,24 @@ impl<'a> Reading<'a> {
     }
 
     /// Hands out what is in a table, then what is held back for it.
-    fn clicks(
+    fn clicks(&self, table: ClicksTable, time_ms: &Range<i64>, mut take: impl FnMut(ClickCopy<'_>)) -> Result<()> {
+        self.trace.clicks(table, &self.clicks_of(time_ms), Some(self.manifest), &mut take)?;
+        self.held_back_clicks(table, time_ms, &mut |copy| take(*copy))
+    }
+
+    fn clicks_of(&self, time_ms: &Range<i64>) -> ClicksOf<'a> {
+        ClicksOf { ad_id: &self.question.ad_id, from_ms: time_ms.start, until_ms: time_ms.end }
+    }
+
+    fn held_back_clicks(
         &self,
         table: ClicksTable,
         time_ms: &Range<i64>,
-        mut take: impl FnMut(weir_connectors::delta::ClickCopy<'_>),
+        take: &mut dyn FnMut(&ClickCopy<'_>),
     ) -> Result<()> {
-        let ad_id = self.question.ad_id.as_str();
-        let of = ClicksOf { ad_id, from_ms: time_ms.start, until_ms: time_ms.end };
-        self.trace.clicks(table, &of, Some(self.manifest), &mut take)?;
         held_back_clicks(self.sources.checkpoints.as_ref(), self.manifest, table, |copy| {
-            if copy.click.ad_id == ad_id && time_ms.contains(&copy.click.event_time_ms()) {
-                take(copy);
+            if copy.click.ad_id == self.question.ad_id && time_ms.contains(&copy.click.event_time_ms()) {
+                take(&copy);
             }
         })
         .context("cannot read the clicks that are held back")

@@ -33,8 +33,8 @@ impl Late {
     }
 
     /// Why the record at this place does not count.
-    pub(super) fn reason(&self, copy: &ClickCopy<'_>) -> Option<&str> {
-        self.reasons.get(&(copy.partition.0, copy.offset.0)).map(String::as_str)
+    pub(super) fn reason(&self, position: (u32, u64)) -> Option<&str> {
+        self.reasons.get(&position).map(String::as_str)
     }
 
     /// What is told of them.

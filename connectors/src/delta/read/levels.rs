@@ -59,7 +59,7 @@ mod tests {
         // Eight groups, of which those that matter are there.
         check(&[0x11, 0b1010_1010, 0b0000_0001], 9, Some(5));
         check(&[0x11, 0b1010_1010, 0b0000_0001], 17, None);
-        check(&[&run(3, 1)[..], &[0x03, 0b0000_0111], &run(100, 0)].concat(), 111, Some(6));
+        check(&[&run(3, 1)[..], &[0x03, 0b0000_0111], &run(60, 0)].concat(), 71, Some(6));
         // A run without its level, runs without rows, a length without an end.
         check(&[20], 10, None);
         check(&[0, 1, 0, 1, 1], 10, None);

@@ -58,7 +58,8 @@ pub use self::follow::TableVersion;
 pub(super) use self::follow::{AHEAD, read_versions};
 pub use self::limits::DeltaReaderLimits;
 pub use self::trace::{
-    AdTrace, ClickCopy, ClicksOf, ClicksTable, LedgerOf, LedgerRow, TraceError, TracedFile, TracedWindow, WindowsOf,
+    AdTrace, ClickBatch, ClickCopy, ClicksOf, ClicksTable, LedgerOf, LedgerRow, TraceError, TracedFile, TracedWindow,
+    WindowsOf,
 };
 
 use self::batch::{Batch, Interner};

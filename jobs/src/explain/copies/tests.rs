@@ -3,23 +3,25 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use weir_checkpoints::{Epoch, Offset, PartitionId};
+use weir_connectors::delta::ClickBatch;
 use weir_dataflow::Click;
 
 use super::*;
 use crate::explain::{Span, SpanKind};
 
 /// A record: the click's number, its place, and its time in seconds.
-type Record = (u8, u64, u32, u64, i64);
+type Row = (u32, u64, u32, u64, i64);
 
 fn question(clicks: bool) -> Question {
     let span = Span::around(SpanKind::FiveMinutes, 0);
     Question { ad_id: "ad".to_owned(), span, region: None, clicks, limit: 1000 }
 }
 
-fn with_copy(record: &Record, take: impl FnOnce(ClickCopy<'_>)) {
+fn with_copy(record: &Row, take: impl FnOnce(ClickCopy<'_>)) {
     let (number, epoch, partition, offset, second) = *record;
     let id = format!("click-{number}");
     let click = Click {
@@ -34,16 +36,31 @@ fn with_copy(record: &Record, take: impl FnOnce(ClickCopy<'_>)) {
     take(ClickCopy { click, reason: None, topic: None, partition, offset, epoch, region: None, file: None });
 }
 
-fn tally<'q>(question: &'q Question, records: &[Record]) -> Copies<'q> {
-    let mut copies = Copies::new(question, 0);
-    for record in records {
-        with_copy(record, |copy| copies.add(&copy, &Late::default()));
-    }
+/// What comes of records that are in batches of one to four.
+fn tally<'q>(question: &'q Question, records: &[Row]) -> Copies<'q> {
+    tally_in_batches(question, records, 1 + records.len() % 4)
+}
+
+fn tally_in_batches<'q>(question: &'q Question, records: &[Row], of: usize) -> Copies<'q> {
+    static NOT_LATE: LazyLock<Late> = LazyLock::new(Late::default);
+    let parts = records.chunks(of);
+    let batches = parts.map(|part| {
+        let mut batch = Batch::new(question, &NOT_LATE);
+        part.iter().for_each(|record| with_copy(record, |copy| batch.add(&copy)));
+        batch.end();
+        batch
+    });
+    let mut copies = Copies::of(question, &NOT_LATE, batches.collect());
+    let read = |take: &mut dyn FnMut(&ClickCopy<'_>)| {
+        records.iter().for_each(|record| with_copy(record, |copy| take(&copy)));
+        Ok(())
+    };
+    copies.name(read).unwrap();
     copies
 }
 
-fn records() -> impl Strategy<Value = Vec<Record>> {
-    let record = (0_u8..12, 1_u64..6, 0_u32..3, -300_i64..600);
+fn records() -> impl Strategy<Value = Vec<Row>> {
+    let record = (0_u32..12, 1_u64..6, 0_u32..3, -300_i64..600);
     proptest::collection::vec(record, 0..60).prop_map(|records| {
         // No two records have the same place.
         let numbered = records.into_iter().zip(0_u64..);
@@ -57,25 +74,25 @@ proptest! {
     #[test]
     fn the_first_copy_counts_in_whatever_order_they_are_read(records in records(), seed in any::<u64>()) {
         let question = question(true);
-        let mut firsts: BTreeMap<u8, Record> = BTreeMap::new();
+        let mut firsts: BTreeMap<u32, Row> = BTreeMap::new();
         for record in &records {
             let first = firsts.entry(record.0).or_insert(*record);
             if (record.1, record.2, record.3) < (first.1, first.2, first.3) {
                 *first = *record;
             }
         }
-        let inside = |record: &&Record| record.4 < 300;
+        let inside = |record: &&Row| record.4 < 300;
         let mut shuffled = records.clone();
         shuffled.sort_by_key(|record| record.3.wrapping_mul(seed | 1).rotate_left(17));
         let copies = tally(&question, &shuffled);
-        let report = copies.report(1000);
+        let report = copies.report();
         prop_assert_eq!(report.records, records.iter().filter(inside).count() as u64);
         prop_assert_eq!(report.distinct, firsts.values().filter(inside).count() as u64);
         prop_assert_eq!(report.on_time, report.records);
         let offsets: u64 = report.partitions.iter().map(|range| range.records).sum();
         prop_assert_eq!(offsets, report.records);
         for duplicate in &report.duplicates {
-            let number: u8 = duplicate.click_id.strip_prefix("click-").unwrap().parse().unwrap();
+            let number: u32 = duplicate.click_id.strip_prefix("click-").unwrap().parse().unwrap();
             prop_assert_eq!(duplicate.first.offset, firsts[&number].3);
             let all = records.iter().filter(|record| record.0 == number).count();
             prop_assert_eq!(duplicate.others.len() + 1, all);
@@ -92,8 +109,43 @@ proptest! {
 fn a_record_that_is_met_twice_is_one() {
     let question = question(false);
     let record = (1, 1, 0, 7, 10);
-    let report = tally(&question, &[record, record, (1, 2, 0, 8, 10)]).report(10);
+    let report = tally(&question, &[record, record, (1, 2, 0, 8, 10)]).report();
     assert_eq!((report.records, report.distinct, report.duplicate_records), (2, 1, 1));
+}
+
+/// As many as are worth several threads.
+#[test]
+fn many_records_are_settled_as_few_are() {
+    let question = Question { limit: 100_000, ..question(false) };
+    let row = |offset: u64| {
+        let number = (offset.wrapping_mul(0x9E37_79B9) >> 7) % 150_000;
+        let (epoch, partition) = (offset.wrapping_mul(7) % 5, (offset % 3) as u32);
+        (number as u32, epoch, partition, offset, (number % 300) as i64)
+    };
+    let rows: Vec<Row> = (0..200_000).map(row).collect();
+    let mut copies: BTreeMap<u32, Vec<Row>> = BTreeMap::new();
+    rows.iter().for_each(|row| copies.entry(row.0).or_default().push(*row));
+    let report = tally_in_batches(&question, &rows, 7_000).report();
+    assert_eq!((report.records, report.distinct), (200_000, copies.len() as u64));
+    let several = copies.values_mut().filter(|copies| copies.len() > 1);
+    let mut expected: Vec<Vec<u64>> = several
+        .map(|copies| {
+            copies.sort_unstable_by_key(|row| (row.1, row.2, row.3));
+            copies.iter().map(|row| row.3).collect()
+        })
+        .collect();
+    let mut found: Vec<Vec<u64>> = report
+        .duplicates
+        .iter()
+        .map(|duplicate| {
+            let places = std::iter::once(&duplicate.first).chain(&duplicate.others);
+            places.map(|place| place.offset).collect()
+        })
+        .collect();
+    assert!(expected.len() > 10_000);
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert!(found == expected);
 }
 
 #[test]

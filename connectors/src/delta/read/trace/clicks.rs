@@ -61,9 +61,21 @@ pub struct ClickCopy<'a> {
     pub file: Option<&'a Arc<TracedFile>>,
 }
 
-const COLUMNS: [&str; 8] = ["user_id", "timestamp", "click_id", "topic", "partition", "offset", "epoch", "region"];
-const LATE_COLUMNS: [&str; 9] =
-    ["user_id", "timestamp", "click_id", "topic", "partition", "offset", "epoch", "region", "reason"];
+/// What becomes of some clicks of one file, on the thread that reads them.
+pub trait ClickBatch: Send {
+    /// Takes a record in.
+    fn add(&mut self, copy: &ClickCopy<'_>);
+
+    /// All are there.
+    fn end(&mut self) {}
+}
+
+const COLUMNS: [&str; 7] = ["user_id", "timestamp", "click_id", "partition", "offset", "epoch", "region"];
+const LATE_COLUMNS: [&str; 8] =
+    ["user_id", "timestamp", "click_id", "partition", "offset", "epoch", "region", "reason"];
+
+/// A file has the clicks of one topic.
+const ONCE: [&str; 1] = ["topic"];
 
 /// The rest of a click's identity where it has no id.
 const IDENTITY: [&str; 2] = ["ip_address", "user_agent"];
@@ -78,24 +90,52 @@ impl AdTrace {
         mut take: impl FnMut(ClickCopy<'_>),
     ) -> Result<(), TraceError> {
         let live = LiveTable::read(self.store.as_ref(), table.table().name(), manifest)?;
-        let scan = Scan {
-            wanted: Wanted {
-                ad_id: of.ad_id,
-                time_ms: of.from_ms..of.until_ms,
-                time_column: Some("event_time"),
-                partition: None,
-            },
-            columns: if table == ClicksTable::Late { &LATE_COLUMNS } else { &COLUMNS },
-            for_nulls: Some(("click_id", &IDENTITY)),
+        self.scan(&live, &scan(table, of), |found| each(&found, of.ad_id, &mut take))
+    }
+
+    /// Hands out the same records in batches, each of one file, that are made by the threads that read them.
+    pub fn clicks_in_batches<B: ClickBatch>(
+        &self,
+        table: ClicksTable,
+        of: &ClicksOf<'_>,
+        manifest: Option<&Manifest>,
+        begin: impl Fn() -> B + Sync,
+        mut take: impl FnMut(B),
+    ) -> Result<(), TraceError> {
+        let live = LiveTable::read(self.store.as_ref(), table.table().name(), manifest)?;
+        let make = |found: Found| {
+            let mut batch = begin();
+            each(&found, of.ad_id, &mut |copy| batch.add(&copy))?;
+            batch.end();
+            Ok(batch)
         };
-        self.scan(&live, &scan, |found| {
-            let columns = Columns::of(&found);
-            (0..found.rows).try_for_each(|row| {
-                take(columns.copy(of.ad_id, row)?);
-                Ok(())
-            })
+        self.scan_as(&live, &scan(table, of), make, |batch| {
+            take(batch);
+            Ok(())
         })
     }
+}
+
+fn scan<'a>(table: ClicksTable, of: &ClicksOf<'a>) -> Scan<'a> {
+    Scan {
+        wanted: Wanted {
+            ad_id: of.ad_id,
+            time_ms: of.from_ms..of.until_ms,
+            time_column: Some("event_time"),
+            partition: None,
+        },
+        columns: if table == ClicksTable::Late { &LATE_COLUMNS } else { &COLUMNS },
+        once: &ONCE,
+        for_nulls: Some(("click_id", &IDENTITY)),
+    }
+}
+
+fn each(found: &Found, ad_id: &str, take: &mut dyn FnMut(ClickCopy<'_>)) -> Result<(), TraceError> {
+    let columns = Columns::of(found);
+    for row in 0..found.rows {
+        take(columns.copy(ad_id, row)?);
+    }
+    Ok(())
 }
 
 /// The columns of some clicks.
@@ -144,7 +184,7 @@ impl<'a> Columns<'a> {
                 user_agent: self.user_agent.maybe_text(row)?,
             },
             reason: self.reason.maybe_text(row)?,
-            topic: self.topic.maybe_text(row)?,
+            topic: self.topic.maybe_text(0)?,
             partition: PartitionId(u32::try_from(self.partition.count(row)?).map_err(impossible)?),
             offset: Offset(self.offset.count(row)?),
             epoch: Epoch(self.epoch.count(row)?),

@@ -36,7 +36,7 @@ impl AdTrace {
         let time_ms = of.from_ms..of.until_ms;
         let wanted = Wanted { ad_id: of.ad_id, time_ms, time_column: None, partition: None };
         let mut rows = Vec::new();
-        self.scan(&live, &Scan { wanted, columns: &[], for_nulls: None }, |found| {
+        self.scan(&live, &Scan { wanted, columns: &[], once: &[], for_nulls: None }, |found| {
             rows.extend((0..found.rows).map(|row| -> LedgerRow {
                 found.columns().map(|(name, values)| (name.to_owned(), json(values, row))).collect()
             }));

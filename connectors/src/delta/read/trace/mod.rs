@@ -32,7 +32,7 @@ use std::thread;
 
 use weir_checkpoints::Store;
 
-pub use self::clicks::{ClickCopy, ClicksOf, ClicksTable};
+pub use self::clicks::{ClickBatch, ClickCopy, ClicksOf, ClicksTable};
 pub use self::error::TraceError;
 pub use self::ledger::{LedgerOf, LedgerRow};
 pub use self::scan::TracedFile;
@@ -71,7 +71,18 @@ impl AdTrace {
         scan: &Scan<'_>,
         take: impl FnMut(Found) -> Result<(), TraceError>,
     ) -> Result<(), TraceError> {
+        self.scan_as(table, scan, Ok, take)
+    }
+
+    /// The same, with something made of what was found where it was read, on several threads.
+    fn scan_as<T: Send>(
+        &self,
+        table: &LiveTable,
+        scan: &Scan<'_>,
+        make: impl Fn(Found) -> Result<T, TraceError> + Sync,
+        take: impl FnMut(T) -> Result<(), TraceError>,
+    ) -> Result<(), TraceError> {
         let files: Vec<_> = table.files().filter(|file| scan.wanted.may_be_in(file)).collect();
-        self.helpers.run(&files, |file, emit| scan.file(&self.store, file, emit), take)
+        self.helpers.run(&files, |file, emit| scan.file(&self.store, file, &mut |found| emit(make(found)?)), take)
     }
 }

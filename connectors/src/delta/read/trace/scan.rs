@@ -1,6 +1,7 @@
 //! From a file to the rows that are wanted.
 
 use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use parquet::errors::ParquetError;
@@ -44,6 +45,8 @@ pub(super) struct Scan<'a> {
     pub(super) wanted: Wanted<'a>,
     /// Columns that are read of every row; none of them: all that there are. A file may lack some.
     pub(super) columns: &'a [&'static str],
+    /// Columns that have one value in a file; they are read of the first row alone.
+    pub(super) once: &'a [&'static str],
     /// A column, and those that are read only where it has a null.
     pub(super) for_nulls: Option<(&'static str, &'a [&'static str])>,
 }
@@ -153,6 +156,7 @@ struct Reading<'a> {
     rows: usize,
     /// Columns of every row.
     chunks: Vec<(String, ChunkIndex)>,
+    once: Vec<(String, ChunkIndex)>,
     for_nulls: Vec<(String, ChunkIndex)>,
     /// The rows of the ad and time.
     selection: Selection,
@@ -177,13 +181,15 @@ impl<'a> Reading<'a> {
             file,
             rows: group.rows,
             chunks: chunks(group, &names)?,
+            once: chunks(group, scan.once)?,
             for_nulls: chunks(group, for_nulls)?,
             selection: candidates,
             at_once: None,
         };
         let deciding: Vec<&str> = [Some("ad_id"), scan.wanted.time_column].into_iter().flatten().collect();
         let deciding = chunks(group, &deciding)?;
-        let ranges = reading.ranges(deciding.iter().chain(&reading.chunks), &reading.selection);
+        let all = deciding.iter().chain(&reading.chunks).chain(&reading.once);
+        let ranges = reading.ranges(all, &reading.selection);
         let parts = if length(&ranges) <= AT_ONCE_BYTES {
             let parts = reading.fetch(&ranges)?;
             reading.at_once = Some(Arc::clone(&parts));
@@ -240,13 +246,21 @@ impl<'a> Reading<'a> {
     }
 
     fn piece(&self, selection: &[Range<usize>]) -> Result<Vec<(String, Values)>, ParquetError> {
+        let first = selection.first().map_or(0..0, |range| range.start..range.start + 1);
         let parts = match &self.at_once {
             Some(parts) => Arc::clone(parts),
-            None => self.fetch(&self.ranges(&self.chunks, selection))?,
+            None => {
+                let mut ranges = self.ranges(&self.chunks, selection);
+                ranges.extend(self.ranges(&self.once, from_ref(&first)));
+                self.fetch(&coalesce(ranges))?
+            }
         };
         let mut columns = Vec::new();
         for (name, chunk) in &self.chunks {
             columns.push((name.clone(), Values::read(chunk, self.rows, &parts, selection)?));
+        }
+        for (name, chunk) in &self.once {
+            columns.push((name.clone(), Values::read(chunk, self.rows, &parts, from_ref(&first))?));
         }
         let needs_more = self.scan.for_nulls.is_some_and(|(wanted, _)| {
             let column = columns.iter().find(|(name, _)| name == wanted);

@@ -52,6 +52,7 @@ impl AdTrace {
                 partition: Some(("window", of.window.as_str())),
             },
             columns: &COLUMNS,
+            once: &[],
             for_nulls: None,
         };
         self.scan(&live, &scan, |found| {
