@@ -80,7 +80,8 @@ pub struct EpochEnd {
     pub ended: bool,
 }
 
-/// The manifest that follows `last`, without its place in the chain, which [`Journal::publish`](crate::Journal::publish) gives it.
+/// The manifest that follows `last`, without its place in the chain, which [`Journal::publish`](crate::Journal::publish)
+/// gives it.
 ///
 /// Checks that nothing was lost or counted twice: offsets join up, every record is accounted for, and every counted click
 /// is in a window.

@@ -42,8 +42,8 @@ pub struct DayRecord {
     pub run: String,
     /// The manifest that the archive was complete at.
     pub closed_on: ClosedOn,
-    /// What it was recounted from: SHA-256 over the names and hashes of all data files that were read, of compacted ones those of
-    /// their sources.
+    /// What it was recounted from: SHA-256 over the names and hashes of all data files that were read, of compacted ones
+    /// those of their sources.
     pub inputs: String,
     /// What a restatement is counted from when nothing but the lists has changed; none if no index was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! All numbers are little-endian. A block is compressed with zstd where that makes it smaller (`stored < raw`). A worker
-//! owns a contiguous range of groups, so what it needs of a part is one range of bytes. Blocks follow one another without gaps,
-//! from the index to the part's end; a reader checks that, since the header has no checksum of its own.
+//! owns a contiguous range of groups, so what it needs of a part is one range of bytes. Blocks follow one another without
+//! gaps, from the index to the part's end; a reader checks that, since the header has no checksum of its own.
 
 use crate::{FORMAT_VERSION, GroupRange, KEY_GROUPS, StatePart, Store, StoreError};
 
@@ -190,8 +190,8 @@ fn end_of_blocks(index: &[Entry], start: u64) -> Option<u64> {
     Some(end)
 }
 
-/// A block's bytes, of which there must be `raw`. What its frame says, and what can be in so few bytes at all, is known before
-/// anything is allocated.
+/// A block's bytes, of which there must be `raw`. What its frame says, and what can be in so few bytes at all, is known
+/// before anything is allocated.
 fn decompress(stored: &[u8], raw: u32) -> Result<Vec<u8>, String> {
     let stated = zstd::zstd_safe::get_frame_content_size(stored).ok().flatten();
     if stated != Some(u64::from(raw)) || u64::from(raw) > stored.len() as u64 * MOST_OF_A_BYTE {

@@ -160,8 +160,8 @@ impl Savepoints {
     /// None where something went while this looked: a pin may have become a savepoint that was not yet listed.
     fn look(&self, now_ms: i64) -> Result<Option<Vec<Manifest>>, SavepointError> {
         let mut pinned = Vec::new();
-        // A listing is no snapshot: one that has seen neither a savepoint, which was not there yet, nor its pin, which was not
-        // there any more, is followed by one that sees the savepoint.
+        // A listing is no snapshot: one that has seen neither a savepoint, which was not there yet, nor its pin, which was
+        // not there any more, is followed by one that sees the savepoint.
         let before = self.store.list(&self.names.savepoints())?;
         let mut listed = self.store.list(&self.names.savepoints())?;
         listed.extend(before);

@@ -30,7 +30,8 @@ fn expect_whole(store: &Arc<MapStore>, savepoint: &Savepoint, what: &str) {
     assert_eq!(savepoint.hash, Manifest::hash(&savepoint.manifest.to_bytes().unwrap()), "{what}");
 }
 
-/// One order of calls, in which the process that takes the savepoint dies after some of its own. Returns whether there is one.
+/// One order of calls, in which the process that takes the savepoint dies after some of its own. Returns whether there is
+/// one.
 fn check(seed: u64, calls: u64) -> bool {
     let (store, turns) = (Arc::new(MapStore::default()), Turns::new(seed, 2));
     let mut journal = begin(Arc::clone(&store) as Arc<dyn Store>, JOB);

@@ -4,9 +4,9 @@
 //! cargo run --release -p weir-connectors --example kafka_log_speed -- 127.0.0.1:9092 [region=eu-1] [linger.ms=1 …]
 //! ```
 //!
-//! First closed loops: groups of 1 and of 100 clicks of 500 bytes, as many under way as `capacity=BYTES` hold (8 MiB), beside the bare
-//! `KafkaClicks` in the same run. Then open loops: groups are appended at fixed times, and the time until they are
-//! settled is counted from when they were due. `only=NAME` runs those whose name contains NAME.
+//! First closed loops: groups of 1 and of 100 clicks of 500 bytes, as many under way as `capacity=BYTES` hold (8 MiB),
+//! beside the bare `KafkaClicks` in the same run. Then open loops: groups are appended at fixed times, and the time until
+//! they are settled is counted from when they were due. `only=NAME` runs those whose name contains NAME.
 
 mod measure;
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! With a region, the messages of a new topic have it as a header. What else follows the number of messages goes to the
-//! client library, for writing and for reading. Prints messages a second and the processor time of this process a message, for writing and for reading.
+//! client library, for writing and for reading. Prints messages a second and the processor time of this process a message,
+//! for writing and for reading.
 
 mod measure;
 

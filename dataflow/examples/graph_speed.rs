@@ -3,7 +3,8 @@
 //! `cargo run --release -p weir-dataflow --example graph_speed -- [millions of clicks] [workers] [regions]`
 //!
 //! 500-byte clicks of 100,000 ads (Zipf 1.05) and a million users, 1 % duplicates, a million clicks a second of event time.
-//! Of several regions, each has partitions of its own. The source patches click id and time into prepared records, so most of the time is the graph's own.
+//! Of several regions, each has partitions of its own. The source patches click id and time into prepared records, so most
+//! of the time is the graph's own.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;

@@ -1,8 +1,9 @@
 //! The graph against an independent oracle: a plain loop over the same records.
 //!
-//! The oracle takes two things from the run: the epoch that each record was read in (from the archive), and the watermark at
-//! the end of each epoch (from the manifests, which are checked on their own). Everything else (rejected, future, late,
-//! duplicate, counted, every click's region, every window's count and users) it works out by itself, in a way that shares no code with the graph.
+//! The oracle takes two things from the run: the epoch that each record was read in (from the archive), and the watermark
+//! at the end of each epoch (from the manifests, which are checked on their own). Everything else (rejected, future, late,
+//! duplicate, counted, every click's region, every window's count and users) it works out by itself, in a way that shares
+//! no code with the graph.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -62,7 +62,8 @@ fn in_tables(tables: &MemorySink, length: Window) -> BTreeMap<Key, u64> {
     of_length.collect()
 }
 
-/// Looks, again and again while the job runs, first here and then in the tables for what starts earlier than is complete here.
+/// Looks, again and again while the job runs, first here and then in the tables for what starts earlier than is complete
+/// here.
 fn watch(hot: &HotWindows, tables: &MemorySink, done: &AtomicBool) -> u64 {
     let mut last: BTreeMap<(Window, Key), (u64, bool)> = BTreeMap::new();
     let mut looks = 0;

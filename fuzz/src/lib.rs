@@ -7,9 +7,9 @@
 //!                    targets::NAME::seeds: where it starts from
 //! ```
 //!
-//! A target is a file in [`targets`]: `check` takes any bytes and panics where a promise is broken, `seeds` gives some that are
-//! understood. That nothing panics, takes more memory than [`allocations`] allows or runs for ever is checked everywhere; each
-//! target says what it checks beside that.
+//! A target is a file in [`targets`]: `check` takes any bytes and panics where a promise is broken, `seeds` gives some that
+//! are understood. That nothing panics, takes more memory than [`allocations`] allows or runs for ever is checked
+//! everywhere; each target says what it checks beside that.
 //!
 //! What a crate shows is used as it is. Readers that a crate keeps to itself are taken over as source files, by their paths:
 //! so no crate has to open a door for the fuzzer, and librdkafka and the clients of object stores need not be built.

@@ -11,7 +11,8 @@ use crate::commands::{
 use crate::logging::LogFormat;
 use crate::output::Output;
 
-/// Counts ad clicks exactly once: from HTTP, Kafka or NDJSON logs to one-minute, five-minute and hourly windows in Delta tables.
+/// Counts ad clicks exactly once: from HTTP, Kafka or NDJSON logs to one-minute, five-minute and hourly windows in Delta
+/// tables.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub(crate) struct Cli {

@@ -1,4 +1,5 @@
-//! Jobs whose checkpoints and tables are in Google Cloud Storage and in Azure: killed and resumed, and raced by another attempt.
+//! Jobs whose checkpoints and tables are in Google Cloud Storage and in Azure: killed and resumed, and raced by another
+//! attempt.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

@@ -1,5 +1,5 @@
-//! A disk that is full, and one that cannot be written any more: the job ends and says so, and goes on where it was once the disk
-//! is well.
+//! A disk that is full, and one that cannot be written any more: the job ends and says so, and goes on where it was once
+//! the disk is well.
 //!
 //! The disk is a tmpfs, so this needs the right to mount; where there is none, the tests say so and do nothing.
 

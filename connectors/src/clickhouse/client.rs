@@ -77,8 +77,8 @@ impl Server {
         self.insert_into((TABLE, &inserted_names()), features, token, next).await
     }
 
-    /// Sends bodies as one insert into some columns of a table. `token` names their contents: a server that remembers it from a try whose
-    /// answer was lost spares itself the work. It is no guarantee and needs to be none.
+    /// Sends bodies as one insert into some columns of a table. `token` names their contents: a server that remembers it
+    /// from a try whose answer was lost spares itself the work. It is no guarantee and needs to be none.
     ///
     /// Where `next` fails, the request is broken off in its middle, which the server notices: a token must never stand for
     /// a part of its contents.

@@ -22,7 +22,8 @@ pub struct ClickHouseConfig {
     pub retention: Option<Duration>,
     /// Whether open windows are written at each checkpoint.
     pub provisional: bool,
-    /// How many bytes may be staged and not yet inserted before the job waits. They are in the checkpoint store, not in memory.
+    /// How many bytes may be staged and not yet inserted before the job waits. They are in the checkpoint store, not in
+    /// memory.
     pub max_backlog_bytes: u64,
     /// How many checkpoints may wait before the job does.
     pub max_backlog_checkpoints: usize,

@@ -73,7 +73,8 @@ impl ClickHouseError {
         }
     }
 
-    /// Whether the database or a table is not there: nothing was written yet, or ClickHouse was started anew without its data.
+    /// Whether the database or a table is not there: nothing was written yet, or ClickHouse was started anew without its
+    /// data.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Refused { code: Some(code), .. } if MISSING.contains(code))

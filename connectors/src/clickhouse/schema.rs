@@ -155,8 +155,8 @@ fn create_latest(server: &Server) -> String {
     format!("CREATE VIEW IF NOT EXISTS {view} AS SELECT {} FROM {table} FINAL", names.join(", "))
 }
 
-/// Adds columns that are missing; refuses those of a type that our rows do not fit. A table that only stands in front of others
-/// is not changed: they would have to be changed first.
+/// Adds columns that are missing; refuses those of a type that our rows do not fit. A table that only stands in front of
+/// others is not changed: they would have to be changed first.
 async fn migrate(server: &Server, database: &str, features: Features, own: bool) -> Result<(), ClickHouseError> {
     let sql = format!("SELECT name, type FROM system.columns WHERE database = {database} AND table = '{TABLE}'");
     let there: Vec<ColumnRow> = server.rows("list columns", server.query(&sql)).await?;

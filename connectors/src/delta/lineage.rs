@@ -5,9 +5,9 @@
 //!   file    footer        weir.compacted    the same text
 //! ```
 //!
-//! Sources are files as a job wrote them and a manifest lists them, with their hashes. Where compacted files are compacted again,
-//! the sources stay those first ones, and `through` names the compacted files in between. So one look tells what the rows
-//! come from, whether or not anything but the newest file still exists.
+//! Sources are files as a job wrote them and a manifest lists them, with their hashes. Where compacted files are compacted
+//! again, the sources stay those first ones, and `through` names the compacted files in between. So one look tells what the
+//! rows come from, whether or not anything but the newest file still exists.
 
 use serde::{Deserialize, Serialize};
 

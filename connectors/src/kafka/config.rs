@@ -146,10 +146,10 @@ impl KafkaConfig {
     ///
     /// Two milliseconds of linger halve what a click costs at 20,000 single clicks a second (28 CPU-us with none, 15 with
     /// two), since every batch is a request that both sides pay for; more of it only adds to the wait at low rates
-    /// (`examples/kafka_log_speed.rs`). The partitioner is that of Java producers. Batches are small enough for every sensible `max.message.bytes`: a
-    /// broker refuses all records of a batch that it finds too large. A connection that is silent for ten seconds is
-    /// given up, so that records are sent again well before they time out. The log bounds what is under way itself, so
-    /// the client's own bounds are out of its way.
+    /// (`examples/kafka_log_speed.rs`). The partitioner is that of Java producers. Batches are small enough for every
+    /// sensible `max.message.bytes`: a broker refuses all records of a batch that it finds too large. A connection that is
+    /// silent for ten seconds is given up, so that records are sent again well before they time out. The log bounds what is
+    /// under way itself, so the client's own bounds are out of its way.
     pub(super) fn log_producer(&self, capacity_bytes: u64, delivery_timeout: Duration) -> ClientConfig {
         let capacity_kbytes = (capacity_bytes / 1024 + 1024).min(i32::MAX as u64).to_string();
         let mut client = self.client(&[

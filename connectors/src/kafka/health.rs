@@ -8,8 +8,8 @@
 //! | final | wrong password, no right to read | the job stops |
 //! | hint | a log line of facility `ERROR` | the source asks whether its topic is still there |
 //!
-//! The end of a partition is reported once. Whether a partition that reached it is idle, or its broker is gone, is
-//! seen from the statistics: a partition is live while its broker answers the fetches that are always under way. Without that, a
+//! The end of a partition is reported once. Whether a partition that reached it is idle, or its broker is gone, is seen
+//! from the statistics: a partition is live while its broker answers the fetches that are always under way. Without that, a
 //! lost broker would look like a quiet one, the watermark would pass it, and its clicks would be late.
 
 use std::collections::{BTreeMap, BTreeSet};

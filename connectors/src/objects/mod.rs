@@ -27,8 +27,9 @@ use weir_checkpoints::Store;
 pub(crate) use self::location::make_folder;
 pub use self::store::ObjectStoreAt;
 
-/// Opens the store at `file:///…`, `s3://…`, `gs://…`, or `az://…` or `abfss://…`. A local folder is made if it is not there; a
-/// bucket is not. Addresses and credentials come from the usual environment variables of each store (`location.rs`).
+/// Opens the store at `file:///…`, `s3://…`, `gs://…`, or `az://…` or `abfss://…`. A local folder is made if it is not
+/// there; a bucket is not. Addresses and credentials come from the usual environment variables of each store
+/// (`location.rs`).
 pub fn open(url: &str) -> Result<Arc<dyn Store>, ObjectsError> {
     Ok(Arc::new(ObjectStoreAt::open(url)?))
 }

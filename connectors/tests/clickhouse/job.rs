@@ -1,5 +1,5 @@
-//! A job around the sink that makes up clicks, counts them in windows, and takes checkpoints; and the right answer, by a plain
-//! loop over all its clicks.
+//! A job around the sink that makes up clicks, counts them in windows, and takes checkpoints; and the right answer, by a
+//! plain loop over all its clicks.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! A proxy in front of a ClickHouse that does to inserts of windows what networks and servers do: it loses answers, breaks off
-//! requests, and answers in the server's place. Everything else passes.
+//! A proxy in front of a ClickHouse that does to inserts of windows what networks and servers do: it loses answers, breaks
+//! off requests, and answers in the server's place. Everything else passes.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

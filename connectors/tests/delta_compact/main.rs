@@ -1,5 +1,5 @@
-//! What compaction must keep: the rows of a table, whatever the job, other compactors, faults of the store and kills do in between;
-//! and the form of the files.
+//! What compaction must keep: the rows of a table, whatever the job, other compactors, faults of the store and kills do in
+//! between; and the form of the files.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

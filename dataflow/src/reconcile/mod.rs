@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Nothing here is shared with the streaming graph but what a click is: its identity and its time. Counts come from
-//! differences that add up: every row of the archive adds one to its ad and to the cell of its ad and minute, every row that is
-//! not the first of its click takes one away, and what the stream has counted stands beside that. The clicks are counted
-//! once more, one by one, as leaves of the proof; the two must agree.
+//! differences that add up: every row of the archive adds one to its ad and to the cell of its ad and minute, every row
+//! that is not the first of its click takes one away, and what the stream has counted stands beside that. The clicks are
+//! counted once more, one by one, as leaves of the proof; the two must agree.
 //!
 //! - **The first copy in the log is the click**, by epoch, partition and offset. What comes later never changes which one
 //!   it is, so a day that is recounted after more clicks came in only grows.
@@ -68,7 +68,8 @@ pub struct Recount {
     pub end_ms: i64,
     /// How far around the day copies of a click are looked for.
     pub margin_ms: i64,
-    /// How often the archive is read, each time for a share of the clicks; from 1 to [`SHARDS`], rounded up to a power of two.
+    /// How often the archive is read, each time for a share of the clicks; from 1 to [`SHARDS`], rounded up to a power of
+    /// two.
     pub passes: u32,
     /// Whether users are counted one by one, and not by sketch.
     pub exact_users: bool,

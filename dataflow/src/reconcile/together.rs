@@ -33,8 +33,8 @@ pub struct Opened {
 
 /// What a process has to do with a recount.
 pub enum Part {
-    /// The first process says what is to be recounted, and tells the others by a plan how they open the archive; or that there is
-    /// nothing to be done.
+    /// The first process says what is to be recounted, and tells the others by a plan how they open the archive; or that
+    /// there is nothing to be done.
     Leads(Option<(Recount, String)>),
     /// Any other process does as it is told.
     Follows {
@@ -114,7 +114,8 @@ fn follow(spec: Spec, opened: Result<Opened, ArchiveError>, progress: &Arc<Recou
     Recount { start_ms, end_ms, margin_ms, passes, exact_users, leaves_of, index, archive, progress }
 }
 
-/// What the first worker says, `spec` if this is it. `None` where there is nothing to be done, or nobody says anything any more.
+/// What the first worker says, `spec` if this is it. `None` where there is nothing to be done, or nobody says anything any
+/// more.
 fn heard(worker: &mut Worker, spec: Option<&Spec>, outcome: &Outcome) -> Option<Spec> {
     let heard: Rc<RefCell<Option<Option<Spec>>>> = Rc::default();
     let mut input = InputHandle::new();

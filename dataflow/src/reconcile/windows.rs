@@ -276,7 +276,8 @@ impl Ad<'_> {
 }
 
 impl Counted {
-    /// Adds clicks of a region to some windows, by their users. There may be none: the windows have a row of that region then.
+    /// Adds clicks of a region to some windows, by their users. There may be none: the windows have a row of that region
+    /// then.
     pub(super) fn add(&mut self, region: Option<&str>, windows: &[(Window, i64)], users: &[Coupon]) {
         for key in windows {
             let of_region = self.window(region, *key);

@@ -136,7 +136,8 @@ impl UserSketch {
         }
     }
 
-    /// Reads a sketch that [`Self::to_datasketches`] has written, or another library in the same form (HLL_8, lgK 12, compact).
+    /// Reads a sketch that [`Self::to_datasketches`] has written, or another library in the same form (HLL_8, lgK 12,
+    /// compact).
     ///
     /// # Errors
     /// If `bytes` are anything else.

@@ -10,8 +10,8 @@ use crate::time::is_closed;
 use super::STATE_KIND;
 use super::stored::StoredAd;
 
-/// How many clicks are in the open windows of each length. A longer window has the clicks of its closed minutes and of its open
-/// ones.
+/// How many clicks are in the open windows of each length. A longer window has the clicks of its closed minutes and of its
+/// open ones.
 pub fn open_clicks(store: &dyn Store, manifest: &Manifest) -> Result<BTreeMap<Window, u64>, PartError> {
     let mut clicks = HashMap::new();
     for part in manifest.state.iter().filter(|part| part.kind == STATE_KIND) {

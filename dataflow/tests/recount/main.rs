@@ -1,5 +1,5 @@
-//! The recount of a day against a plain loop over the same rows, for random archives, workers and passes; and its restatement from
-//! an index against the recount.
+//! The recount of a day against a plain loop over the same rows, for random archives, workers and passes; and its
+//! restatement from an index against the recount.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 

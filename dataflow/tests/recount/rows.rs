@@ -144,7 +144,8 @@ pub fn run_with_index(
     Ok(recounted.unwrap())
 }
 
-/// Random clicks around the edges of the day, some of them sent again: in the same epoch, later, in another minute, for another ad.
+/// Random clicks around the edges of the day, some of them sent again: in the same epoch, later, in another minute, for
+/// another ad.
 pub fn generate(random: &mut StdRng) -> Rows {
     let mut rows = Rows::default();
     let mut offsets = [0_u64; 3];

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! - What is understood of a version is written again as the same.
-//! - Readers and the writer take a log or refuse it; a commit to one that the writer takes is there once, also when it is made again.
+//! - Readers and the writer take a log or refuse it; a commit to one that the writer takes is there once, also when it is
+//!   made again.
 
 use std::sync::Arc;
 use std::time::Duration;

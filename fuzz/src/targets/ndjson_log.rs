@@ -8,8 +8,8 @@
 //!
 //! - Every line is given once, in order, at its offset; only control lines are left out.
 //! - However it is stopped and resumed, a reader gives the same.
-//! - A writer that goes on behind a crash takes nothing away: what could be read before can be read again, and what it appends is
-//!   behind that.
+//! - A writer that goes on behind a crash takes nothing away: what could be read before can be read again, and what it
+//!   appends is behind that.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,8 @@
 //!   ad id ──▶ click ──▶ Decoder ──▶ ad id ──▶ 'w' ──▶ 'e' ──▶ 'i' ──▶ 'r' ──▶ panic
 //! ```
 //!
-//! To guess four bytes at once takes too long: they are found one after the other, by whoever sees that each of them led further.
+//! To guess four bytes at once takes too long: they are found one after the other, by whoever sees that each of them led
+//! further.
 
 use std::hint::black_box;
 

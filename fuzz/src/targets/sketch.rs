@@ -1,7 +1,7 @@
 //! Sketches of users: the form in checkpoints, and that of DataSketches, which is in the tables.
 //!
-//! - What is read is written again as the same bytes in the checkpoint form, which has one encoding of a sketch; the other form is
-//!   read again as the same sketch.
+//! - What is read is written again as the same bytes in the checkpoint form, which has one encoding of a sketch; the other
+//!   form is read again as the same sketch.
 //! - Every sketch has an estimate, and merging it with itself changes nothing.
 
 use weir_dataflow::{Coupon, UserSketch};

@@ -18,7 +18,8 @@ use super::report::{Checkpoint, Explanation, State, TableCount, WindowFacts};
 use super::span::day_around;
 use super::{Question, Sources};
 
-/// How far copies are looked for at last: a job that catches up takes much time in one epoch, within which it forgets nothing.
+/// How far copies are looked for at last: a job that catches up takes much time in one epoch, within which it forgets
+/// nothing.
 const FARTHEST_MS: i64 = 86_400_000;
 
 const CORRECTIONS: &str = "corrections";

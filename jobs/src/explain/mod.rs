@@ -10,8 +10,8 @@
 //!
 //! - Whether two records are the same click is asked of [`weir_dataflow::Click::key`], as the job does.
 //! - Of the copies of a click the first in the order of epoch, partition and offset counts, whatever its time or region.
-//! - All records of the ad are in memory, without their texts, on as many threads as there are cores; the texts of those that are
-//!   told of one by one are read afterwards.
+//! - All records of the ad are in memory, without their texts, on as many threads as there are cores; the texts of those
+//!   that are told of one by one are read afterwards.
 //! - The archive is read as of the newest manifest: what is held back for it is read where it is held.
 //! - Where the table and the archive differ, more is read, to find out why; [`judge`] is a pure function of what was found.
 

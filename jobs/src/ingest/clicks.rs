@@ -6,8 +6,8 @@
 //! ```
 //!
 //! - A click is settled in [`Recent`] when the log answers, whether or not its client still waits.
-//! - An answer other than 2xx says nothing of what was accepted before it, in a batch. Sending all of it again is always right:
-//!   what was accepted is then a duplicate.
+//! - An answer other than 2xx says nothing of what was accepted before it, in a batch. Sending all of it again is always
+//!   right: what was accepted is then a duplicate.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -12,8 +12,8 @@ pub(super) fn refused(cause: Cause) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", cause.detail()).retry_after(cause.retry_after_seconds())
 }
 
-/// A valid click that the log refuses is nothing that its sender could change: somebody must set the log right, and until then
-/// the click is kept by its sender.
+/// A valid click that the log refuses is nothing that its sender could change: somebody must set the log right, and until
+/// then the click is kept by its sender.
 pub(super) fn not_in_log(error: LogError) -> Problem {
     match error {
         LogError::Full { .. } => refused(Cause::Buffer),

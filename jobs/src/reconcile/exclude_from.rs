@@ -1,7 +1,7 @@
 //! Where a list of traffic to be taken out comes from: a file of lines, a Parquet file, or a Delta table.
 //!
-//! A list is kept as lines, whatever it came from, so later runs need nothing else. Those of a table are sorted: the same rows are
-//! the same list.
+//! A list is kept as lines, whatever it came from, so later runs need nothing else. Those of a table are sorted: the same
+//! rows are the same list.
 
 use std::path::{Path, PathBuf, absolute};
 
@@ -19,7 +19,8 @@ use crate::config::is_name;
 const COLUMNS: [&str; 3] = ["click_id", "user_id", "ip_address"];
 
 impl ExclusionList {
-    /// Reads a list and understands it. `place` is a local path, or an URL below which objects are; a folder is a Delta table.
+    /// Reads a list and understands it. `place` is a local path, or an URL below which objects are; a folder is a Delta
+    /// table.
     pub fn read(place: &str) -> Result<Self> {
         let url = url_of(place).with_context(|| format!("--exclude {place} is no path and no URL"))?;
         let kind = Kind::of(&url);

@@ -37,8 +37,8 @@ impl Reconciler {
         Some(IndexTo { store: self.checkpoints.clone(), prefix })
     }
 
-    /// Writes what names the segments of an index; the record of the revision is to name that. None where there is to be no index, or it
-    /// could not be written, which nothing else depends on.
+    /// Writes what names the segments of an index; the record of the revision is to name that. None where there is to be no
+    /// index, or it could not be written, which nothing else depends on.
     pub(super) fn keep_index(
         &self,
         found: &Found,

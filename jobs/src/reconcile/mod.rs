@@ -65,8 +65,8 @@ use exclude::merged;
 use ledger::{Before, Ledger};
 use together::Lead;
 
-/// What a row costs while its pass is in memory, at most about: a copy, its cell, what the stream has of that, and the leaves of
-/// the tree. Cells are not split by passes.
+/// What a row costs while its pass is in memory, at most about: a copy, its cell, what the stream has of that, and the
+/// leaves of the tree. Cells are not split by passes.
 const ROW_BYTES: u64 = 160;
 
 /// How often the newest manifest is looked at while its state is deleted under the reader's eyes.
@@ -92,7 +92,8 @@ pub struct Reconciler {
     pub workers: usize,
     /// The processes that recount together, and which of them this is.
     pub layout: Layout,
-    /// About how much memory the copies of clicks may take in each process. Minutes of ads, and a file for each worker, come on top.
+    /// About how much memory the copies of clicks may take in each process. Minutes of ads, and a file for each worker,
+    /// come on top.
     pub memory_bytes: u64,
     /// How far it is.
     pub progress: Arc<RecountProgress>,

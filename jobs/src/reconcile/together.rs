@@ -1,8 +1,8 @@
 //! A day that several processes recount together.
 //!
-//! Process 0 does all that is done once: it looks whether the day is complete, and writes what comes of it. For each day it says
-//! once what is to be recounted, or that nothing is. The others open the same archive, by the manifest that is named to
-//! them, and refuse to take part where they see other files.
+//! Process 0 does all that is done once: it looks whether the day is complete, and writes what comes of it. For each day it
+//! says once what is to be recounted, or that nothing is. The others open the same archive, by the manifest that is named
+//! to them, and refuse to take part where they see other files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

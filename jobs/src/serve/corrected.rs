@@ -57,8 +57,8 @@ impl Corrected {
         Self { windows, records, names: Names::new(job), known: Mutex::default() }
     }
 
-    /// The closed days that windows may lie in which are asked for; none where whoever asks has to look. One question a second
-    /// does, the others go on with what was known.
+    /// The closed days that windows may lie in which are asked for; none where whoever asks has to look. One question a
+    /// second does, the others go on with what was known.
     pub(super) fn closed_if_known(&self, query: &WindowQuery) -> Option<ClosedDays> {
         let mut known = self.known();
         let closed = known.closed(range_of(query), |_, _| None)?;

@@ -11,7 +11,8 @@ use weir_dataflow::{TopAd, TopQuery, WindowQuery, WindowStats};
 
 use super::plan::Covered;
 
-/// How long what it covers is taken for known: it only grows, but for what its retention takes away, which is a matter of days.
+/// How long what it covers is taken for known: it only grows, but for what its retention takes away, which is a matter of
+/// days.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// How long it is left alone after it did not answer.

@@ -6,8 +6,9 @@
 //!                                └─ live files and the sources of live files: each file that was ever added, once
 //! ```
 //!
-//! It needs no file that was replaced: what a manifest or the log said of it is enough. A version of another engine that takes files
-//! out says nothing of where their rows went; of these files nothing is asked here, and their rows are counted elsewhere.
+//! It needs no file that was replaced: what a manifest or the log said of it is enough. A version of another engine that
+//! takes files out says nothing of where their rows went; of these files nothing is asked here, and their rows are counted
+//! elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,8 +43,8 @@ impl Lineage {
     }
 }
 
-/// The epoch in the name that a job has given a file, which has four numbers; other engines' names have other things behind the
-/// first one.
+/// The epoch in the name that a job has given a file, which has four numbers; other engines' names have other things behind
+/// the first one.
 fn epoch_in(path: &str) -> Option<u64> {
     let (_, file) = path.rsplit_once('/')?;
     let (name, _) = file.strip_prefix("part-")?.split_once('.')?;

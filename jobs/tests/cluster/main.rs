@@ -1,5 +1,5 @@
-//! Jobs over several processes: exact, whichever of them is killed, hangs, is cut off or comes back; and two attempts of one job
-//! that race.
+//! Jobs over several processes: exact, whichever of them is killed, hangs, is cut off or comes back; and two attempts of
+//! one job that race.
 //!
 //! ```text
 //!   weir generate ──▶ log ──▶ weir run --process 0 ◀─▶ --process 1 ◀─▶ --process 2 ──▶ tables

@@ -1,4 +1,5 @@
-//! A compaction ends at each of the named points that it comes by. Afterwards the tables are whole, and the next one does the rest.
+//! A compaction ends at each of the named points that it comes by. Afterwards the tables are whole, and the next one does
+//! the rest.
 
 use std::os::unix::process::ExitStatusExt;
 

@@ -1,5 +1,5 @@
-//! Days that are restated from their index: without the archive, to the same figures, and from the archive where the index is of no
-//! use.
+//! Days that are restated from their index: without the archive, to the same figures, and from the archive where the index
+//! is of no use.
 
 use std::path::PathBuf;
 

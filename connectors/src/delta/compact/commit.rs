@@ -21,9 +21,9 @@ pub enum CompactOutcome {
 }
 
 impl Compactor {
-    /// Adds a version to the log. Repeating is safe: each try looks at the log as it stands, and where the file is in the table, by
-    /// a write whose answer was lost, nothing is left to do. After an error it may or may not be there; nothing is lost in either case,
-    /// and the compactor is to be opened anew.
+    /// Adds a version to the log. Repeating is safe: each try looks at the log as it stands, and where the file is in the
+    /// table, by a write whose answer was lost, nothing is left to do. After an error it may or may not be there; nothing
+    /// is lost in either case, and the compactor is to be opened anew.
     pub fn commit(&mut self, compacted: &Compacted) -> Result<CompactOutcome, SinkError> {
         let (table, target_bytes) = (compacted.table.name(), self.settings.target_bytes);
         let (store, live, clock) = (&self.store, &mut self.live, &self.clock);

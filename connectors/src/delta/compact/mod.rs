@@ -11,13 +11,13 @@
 //! ```
 //!
 //! Invariants
-//! - A version takes sources out and puts in the file with just their rows, or it is not there. So a reader of any version sees
-//!   each row once, whoever commits meanwhile, and wherever a compactor is killed.
+//! - A version takes sources out and puts in the file with just their rows, or it is not there. So a reader of any version
+//!   sees each row once, whoever commits meanwhile, and wherever a compactor is killed.
 //! - What a source holds is believed only if its hash is that of the log: damage is not copied into a file with a new hash.
 //! - A compacted file names its sources ([`Lineage`]), and the compacted files between.
 //! - No `txn` is written: the job's own versions are found as before, and a repeated commit of the job adds nothing.
-//! - Memory is bounded by the target: the rows of a merge take six times as much at most, and as much again as four times is for
-//!   their order, a source, the file that comes of them, and what is being encoded.
+//! - Memory is bounded by the target: the rows of a merge take six times as much at most, and as much again as four times
+//!   is for their order, a source, the file that comes of them, and what is being encoded.
 //! - Absent on purpose: other orders of rows, and files across partitions.
 
 mod commit;
@@ -133,8 +133,8 @@ impl Compactor {
         self.live.follow(self.store.as_ref(), self.table.name())
     }
 
-    /// What there is to be done, as the log stands now. Fails where the table as a whole cannot be compacted. After an error the
-    /// compactor is to be opened anew.
+    /// What there is to be done, as the log stands now. Fails where the table as a whole cannot be compacted. After an
+    /// error the compactor is to be opened anew.
     pub fn plan(&mut self) -> Result<Vec<Merge>, SinkError> {
         self.follow()?;
         let live = &self.live;

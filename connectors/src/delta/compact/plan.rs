@@ -40,7 +40,8 @@ impl Merge {
     }
 }
 
-/// What the rows of files that were read before take in memory, by the files' paths; at least, where there was no room for them.
+/// What the rows of files that were read before take in memory, by the files' paths; at least, where there was no room for
+/// them.
 pub(super) type Decoded = HashMap<String, usize>;
 
 /// In the order of partitions.

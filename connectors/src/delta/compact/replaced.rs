@@ -21,10 +21,10 @@ pub struct Deleted {
 }
 
 impl Compactor {
-    /// Removes files that compaction has taken out of the table before `before_ms`, and that were written before it, of the days that
-    /// are asked for. Which these are
-    /// say the compacted files that are in the table: what nobody has replaced is not looked at, nor files that were
-    /// written and never committed, nor those that the newest manifest lists and the log does not have yet. With `dry` they are counted, and stay. After an error the compactor is to be opened anew.
+    /// Removes files that compaction has taken out of the table before `before_ms`, and that were written before it, of the
+    /// days that are asked for. Which these are say the compacted files that are in the table: what nobody has replaced is
+    /// not looked at, nor files that were written and never committed, nor those that the newest manifest lists and the log
+    /// does not have yet. With `dry` they are counted, and stay. After an error the compactor is to be opened anew.
     pub fn delete_replaced(
         &mut self,
         before_ms: i64,

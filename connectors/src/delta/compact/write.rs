@@ -78,8 +78,8 @@ impl Compacted {
 }
 
 impl Compactor {
-    /// Reads the sources of a merge and writes the file that may replace them. Where somebody else has replaced a source meanwhile, and
-    /// removed it, nothing comes of it.
+    /// Reads the sources of a merge and writes the file that may replace them. Where somebody else has replaced a source
+    /// meanwhile, and removed it, nothing comes of it.
     pub fn write(&mut self, merge: Merge) -> Result<Written, SinkError> {
         let columns = self.columns()?;
         match self.table {

@@ -41,8 +41,9 @@ pub(super) fn find(store: &dyn Store, range: DayRange, manifest: &Manifest) -> R
         [(Table::Raw, around), (Table::Late, around), (Table::Agg, (range.start_ms, range.end_ms))]
     {
         for live in LiveTable::read(store, table.name(), Some(manifest))?.files() {
-            // The table may be ahead of the manifest. A compacted file has no epoch of its own: what is later in it is left out row
-            // by row, and nothing else is in it that the manifest holds back, for days with such rows are not complete.
+            // The table may be ahead of the manifest. A compacted file has no epoch of its own: what is later in it is left
+            // out row by row, and nothing else is in it that the manifest holds back, for days with such rows are not
+            // complete.
             if live.epoch().is_some_and(|epoch| epoch > manifest.epoch.0) {
                 continue;
             }
@@ -60,7 +61,8 @@ pub(super) fn as_they_are(files: &[FileOf]) -> String {
     files.iter().map(|file| line(&file.live.name, file.live.size_bytes, file.live.sha256())).collect()
 }
 
-/// The same with the sources of compacted files in their place, as if nothing had been compacted: those of later epochs are left out.
+/// The same with the sources of compacted files in their place, as if nothing had been compacted: those of later epochs are
+/// left out.
 pub(super) fn as_written(files: &[FileOf], epoch: u64) -> String {
     let mut text = String::new();
     for of_table in files.chunk_by(|a, b| a.table == b.table) {

@@ -92,8 +92,8 @@ impl DayArchive {
         Ok(Self { files: Arc::new(files), excluded: None, purpose: Purpose::Windows, ..self.clone() })
     }
 
-    /// Stands for the rows of all files: SHA-256 over the names, sizes and hashes of the files that a job wrote. Compaction does
-    /// not change it.
+    /// Stands for the rows of all files: SHA-256 over the names, sizes and hashes of the files that a job wrote. Compaction
+    /// does not change it.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         content_hash(files::as_written(&self.files, self.epoch).as_bytes())

@@ -60,8 +60,8 @@ impl Snapshot {
         self.files_count
     }
 
-    /// The same with the files that a manifest lists: they are committed after it, and may not be in the log yet. Where its epoch is,
-    /// they were there, and if one is no more, another file has its rows.
+    /// The same with the files that a manifest lists: they are committed after it, and may not be in the log yet. Where its
+    /// epoch is, they were there, and if one is no more, another file has its rows.
     pub(super) fn with_files_of(&self, manifest: &Manifest) -> Result<Self, ReadError> {
         let mut more = self.clone();
         if self.version.epochs.get(&manifest.job) >= Some(&manifest.epoch.0) {

@@ -127,8 +127,8 @@ impl DeltaReader {
         Ok(rows)
     }
 
-    /// Whether certainly none of the rows is there that are asked for, without reading anything: by the files of a version that is
-    /// as new as any other answer's.
+    /// Whether certainly none of the rows is there that are asked for, without reading anything: by the files of a version
+    /// that is as new as any other answer's.
     #[must_use]
     pub fn has_none(&self, query: &WindowQuery) -> bool {
         let wanted = Wanted::windows(query);

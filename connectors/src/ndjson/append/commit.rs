@@ -19,8 +19,8 @@ use crate::ndjson::writer::{NdjsonWriter, WriterConfig, WriterError};
 /// How often a partition that failed is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
-/// A sync costs about 100 µs of CPU whatever it carries. So under load groups gather until this long after the last one began,
-/// or until none came for a moment: then everybody waits for it.
+/// A sync costs about 100 µs of CPU whatever it carries. So under load groups gather until this long after the last one
+/// began, or until none came for a moment: then everybody waits for it.
 const GATHER: Duration = Duration::from_millis(4);
 const MOMENT: Duration = Duration::from_micros(500);
 

@@ -10,8 +10,8 @@
 //! Nothing in it is needed to close a day, and nothing is lost with it: a restatement that does not find it, or finds it
 //! damaged, recounts the archive.
 //!
-//! A row of a segment takes 56 bytes where the address is an IPv4 one, and its run of rows of one ad 12. Segments are in the order of the data files, so the clicks of an ad
-//! follow one another, and those of a minute within them.
+//! A row of a segment takes 56 bytes where the address is an IPv4 one, and its run of rows of one ad 12. Segments are in
+//! the order of the data files, so the clicks of an ad follow one another, and those of a minute within them.
 
 mod day;
 mod filter;

@@ -9,9 +9,10 @@
 //!           │ of each column: start, u64, bytes, u64, XXH3, u128
 //! ```
 //!
-//! All numbers are little-endian. A user is the first half of SHA-256 of its id, as a click's key is of its own:
-//! whoever chooses ids could make two of them meet in the hash that coupons are made of. A minute is counted from the day's start; a row outside of
-//! the day has [`ELSEWHERE`]. Region 0 is none, the others are counted from 1. A kind of address is its length.
+//! All numbers are little-endian. A user is the first half of SHA-256 of its id, as a click's key is of its own: whoever
+//! chooses ids could make two of them meet in the hash that coupons are made of. A minute is counted from the day's start;
+//! a row outside of the day has [`ELSEWHERE`]. Region 0 is none, the others are counted from 1. A kind of address is its
+//! length.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};

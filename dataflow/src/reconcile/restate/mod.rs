@@ -9,9 +9,9 @@
 //!                                  └─▶ settle, by ad: clicks, users, root, windows
 //! ```
 //!
-//! A row that no list of now or before matches costs the look at one hash, a few nanoseconds; the rest goes with the clicks of
-//! the ads in which something changes. What comes out is what a recount with the same lists would have: `clicks` is counted by
-//! subtraction, and once more by the leaves of the tree, and both must agree.
+//! A row that no list of now or before matches costs the look at one hash, a few nanoseconds; the rest goes with the clicks
+//! of the ads in which something changes. What comes out is what a recount with the same lists would have: `clicks` is
+//! counted by subtraction, and once more by the leaves of the tree, and both must agree.
 //!
 //! Which copy of a click is billed, what was late or counted twice: no list changes that.
 

@@ -53,8 +53,9 @@ pub(crate) struct CompactArgs {
     /// Goes on, with a look at the tables at this interval, until it is told to stop
     #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "5m", value_parser = duration)]
     watch: Option<u64>,
-    /// Deletes files, of the days of --date if given, that were replaced by compaction this long ago; else they stay until an engine's VACUUM. Nobody may be
-    /// reading a version of the tables that is older than this, such as a `weir reconcile` under way
+    /// Deletes files, of the days of --date if given, that were replaced by compaction this long ago; else they stay until
+    /// an engine's VACUUM. Nobody may be reading a version of the tables that is older than this, such as a `weir
+    /// reconcile` under way
     #[arg(long, value_name = "AGE", value_parser = duration)]
     delete_replaced: Option<u64>,
     /// Says what would be done, and does nothing

@@ -110,8 +110,8 @@ impl Passes {
         Ok(report)
     }
 
-    /// Partitions that end by then get hardly any rows any more: their windows have been closed for so long that rows which waited
-    /// for a file have got one.
+    /// Partitions that end by then get hardly any rows any more: their windows have been closed for so long that rows which
+    /// waited for a file have got one.
     fn settled_until_ms(&self, newest: &Manifest) -> i64 {
         let Some(older_than_ms) = self.wanted.older_than_ms.filter(|_| !newest.ended) else { return i64::MAX };
         let older_than_ms = i64::try_from(older_than_ms).unwrap_or(i64::MAX);

@@ -41,9 +41,9 @@ pub(crate) struct ReconcileArgs {
     /// With --watch: how many days back are looked at
     #[arg(long, value_name = "N", default_value_t = 3, requires = "watch")]
     days: u64,
-    /// Takes traffic out: a file with lines like {"click_id":"…"}, {"user_id":"…"} or {"ip_address":"203.0.113.0/24"}, a Parquet
-    /// file or the folder of a Delta table with such columns, by its path or URL.
-    /// The file's name names the list; it stays in use for later runs
+    /// Takes traffic out: a file with lines like {"click_id":"…"}, {"user_id":"…"} or {"ip_address":"203.0.113.0/24"}, a
+    /// Parquet file or the folder of a Delta table with such columns, by its path or URL. The file's name names the list;
+    /// it stays in use for later runs
     #[arg(long, value_name = "FILE")]
     exclude: Vec<String>,
     /// No longer takes out what the list of this name says
