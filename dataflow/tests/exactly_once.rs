@@ -352,14 +352,25 @@ fn check_live(rows: &[SeenRow], closed: &[SeenRow], manifests: &[Manifest], mess
     assert_eq!(newest, closed, "{message}: the last value is not the final one");
 }
 
+/// So many attempts that failed must have gone on in the middle of their log.
+const RESUMED: usize = 20;
+
+/// More worlds than asked for, where a busy machine has read most logs in one epoch: then hardly an attempt fails between two.
+const MORE_WORLDS: u64 = 600;
+
 /// Checks many worlds, and that together they held every kind of record.
 fn check_all(seeds: std::ops::Range<u64>, trouble: Trouble) {
     let (mut sum, mut resumed) = (Totals::default(), 0);
-    for (totals, more) in seeds.map(|seed| check(seed, trouble)) {
+    for seed in seeds.start..seeds.end + MORE_WORLDS {
+        let is_enough = !trouble.crashes || resumed > RESUMED;
+        if seed >= seeds.end && is_enough {
+            break;
+        }
+        let (totals, more) = check(seed, trouble);
         sum = sum.plus(&totals);
         resumed += more;
     }
-    assert!(!trouble.crashes || resumed > 20, "only {resumed} attempts went on in the middle");
+    assert!(!trouble.crashes || resumed > RESUMED, "only {resumed} attempts went on in the middle");
     let Totals { read, rejected, future, late, duplicate, counted } = sum;
     assert!([read, rejected, future, late, duplicate, counted].iter().all(|count| *count > 100), "{sum:?}");
 }
